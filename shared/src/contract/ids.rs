@@ -1,0 +1,142 @@
+//! Names that cross process borders, each checked once where it enters.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+/// Why a text is not the id it claims to be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} must be 1 to {longest} characters of {alphabet}")]
+pub struct IdFault {
+    kind: &'static str,
+    longest: usize,
+    alphabet: &'static str,
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $longest:literal, $alphabet:literal, $allowed:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Checks length and alphabet.
+            pub fn parse(text: &str) -> Result<Self, IdFault> {
+                let allowed: fn(u8) -> bool = $allowed;
+                if (1..=$longest).contains(&text.len()) && text.bytes().all(allowed) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(IdFault { kind: $kind, longest: $longest, alphabet: $alphabet })
+                }
+            }
+
+            /// The text as it stands on the wire and in SQL.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = IdFault;
+
+            fn from_str(text: &str) -> Result<Self, IdFault> {
+                Self::parse(text)
+            }
+        }
+    };
+}
+
+text_id! {
+    /// The key of a tenant, in the words of its identity provider (`org_abc`); `org_id` on the wire and in SQL.
+    TenantId, "a tenant id", 64, "[A-Za-z0-9_.:@-]",
+    |b| b.is_ascii_alphanumeric() || b"_.:@-".contains(&b)
+}
+
+text_id! {
+    /// The holder of one or more seal keys: `ingress`, `worker`, or an internal service.
+    PublisherName, "a publisher name", 64, "[a-z0-9_-]",
+    |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b)
+}
+
+text_id! {
+    /// The public name of one seal key. A publisher has several while it rotates.
+    KeyId, "a key id", 64, "[a-z0-9_.-]",
+    |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b)
+}
+
+text_id! {
+    /// A worker binary's kind, such as `billing`; part of its queues' names.
+    WorkerName, "a worker name", 32, "[a-z0-9_]",
+    |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'
+}
+
+text_id! {
+    /// The stable wire name of a payload: `projects.create`, `stripe.event`. Never derived from a Rust type.
+    MessageType, "a message type", 64, "[a-z0-9_.]",
+    |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.".contains(&b)
+}
+
+text_id! {
+    /// Ours, not the client's key and not the provider's event id. Equal for every copy of one message.
+    MessageId, "a message id", 64, "[A-Za-z0-9_.:-]",
+    |b| b.is_ascii_alphanumeric() || b"_.:-".contains(&b)
+}
+
+/// The tenant under which the deployment records what belongs to no tenant.
+const OPERATOR_TENANT: &str = "millrace:operator";
+
+impl TenantId {
+    /// The reserved tenant of the deployment itself: unsealed, forged, unresolved and ignored messages are
+    /// recorded under it. No customer can be created with this name.
+    pub fn operator() -> Self {
+        Self(OPERATOR_TENANT.to_owned())
+    }
+
+    /// True for the reserved tenant of the deployment itself.
+    pub fn is_operator(&self) -> bool {
+        self.0 == OPERATOR_TENANT
+    }
+}
+
+impl From<Uuid> for MessageId {
+    fn from(id: Uuid) -> Self {
+        Self(id.hyphenated().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn tenant_ids_of_real_identity_providers_pass() {
+        for id in ["org_2abCDefGh", "acme.example", "o-1:eu", "team@acme", "0"] {
+            assert_eq!(TenantId::parse(id).unwrap().as_str(), id);
+        }
+        assert!(TenantId::operator().is_operator());
+    }
+
+    #[test]
+    fn what_could_confuse_sql_headers_or_logs_does_not_pass() {
+        let long = "a".repeat(65);
+        for id in ["", " ", "a b", "a/b", "é", "a\0", "a\n", "'", &long] {
+            assert!(TenantId::parse(id).is_err(), "{id:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics_and_keeps_the_text(text in "\\PC{0,80}") {
+            if let Ok(id) = TenantId::parse(&text) {
+                prop_assert_eq!(id.as_str(), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! What every process of a deployment agrees on: ids, envelope, seal, roles, payloads, audit events and topology.
+//!
+//! Pure and synchronous: no I/O, no clock, no randomness, no environment. Whatever a publisher in another
+//! language has to know stands here.
+
+mod audit;
+mod envelope;
+mod ids;
+mod keyring;
+mod outcome;
+mod payload;
+pub mod payloads;
+mod principal;
+mod registry;
+mod roles;
+mod seal;
+mod timestamp;
+mod topology;
+mod wire;
+
+pub use audit::{AuditEvent, AuditEventKey, AuditLineFault, AUDIT_EVENT_TYPE};
+pub use envelope::{Envelope, EnvelopeFault, Origin};
+pub use ids::{IdFault, KeyId, MessageId, MessageType, PublisherName, TenantId, WorkerName};
+pub use keyring::{Grant, Keyring, KeyringFault, Opened, OutsideGrant, Publisher, SealFault, Signer, Tenants};
+pub use outcome::Outcome;
+pub use payload::{Link, Malformed, Payload, Tenancy};
+pub use principal::{ActorKind, Principal, Role};
+pub use registry::{CheckedContract, Contract, ContractFault, PayloadEntry, Provider, SourceEntry};
+pub use roles::{Action, Permission, RoleTable};
+pub use seal::{SealKey, SEALED_FIELDS, SEAL_DOMAIN};
+pub use timestamp::Timestamp;
+pub use topology::{BrokerUser, Exchange, ExchangeKind, Lane, Permissions, QueueSpec, Route, Topology};
+pub use wire::{Field, WireFault, WireMessage};

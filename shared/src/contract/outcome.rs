@@ -1,0 +1,37 @@
+//! The five ways a message ends.
+
+use std::fmt;
+
+/// How a message was settled for good; each has exactly one audit line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Its effect is committed.
+    Applied,
+    /// Nobody handles this kind of provider event.
+    Ignored,
+    /// A business rule said no; the caller can see the code.
+    Rejected,
+    /// The principal or the publisher may not do this.
+    Denied,
+    /// Set aside for an operator.
+    Dead,
+}
+
+impl Outcome {
+    /// The text in audit lines, metrics and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Ignored => "ignored",
+            Self::Rejected => "rejected",
+            Self::Denied => "denied",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,360 @@
+//! Stripe events, in the shapes before and after `2025-03-31.basil`.
+//!
+//! An event's `api_version` is fixed when the event is made, so both shapes arrive: every moved value is read
+//! from its new place first, then from its old one.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::contract::{Action, Link, Malformed, MessageType, Payload, Permission, Tenancy, Timestamp};
+
+/// What the ingress needs of an event, thin events included: they have no `data.object`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StripeHead {
+    /// `evt_…`: signed, and alone the dedupe key within its source.
+    pub id: String,
+    /// Event type.
+    pub event_type: MessageType,
+    /// Live or test mode; absent in some thin events.
+    pub livemode: Option<bool>,
+    /// The connected account (Connect).
+    pub account: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    id: String,
+    #[serde(rename = "type")]
+    event_type: String,
+    livemode: Option<bool>,
+    account: Option<String>,
+    #[serde(borrow)]
+    created: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+impl StripeHead {
+    /// Reads the head of a verified body.
+    ///
+    /// # Errors
+    /// No JSON object, or no id and type of a sane length.
+    pub fn read(body: &[u8]) -> Result<Self, Malformed> {
+        Self::of(&head(body)?)
+    }
+
+    fn of(head: &Head<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            id: clean("id", &head.id)?,
+            event_type: MessageType::parse(&head.event_type).map_err(|_| Malformed::new("type", "is no event type"))?,
+            livemode: head.livemode,
+            account: head.account.as_deref().map(|a| clean("account", a)).transpose()?,
+        })
+    }
+}
+
+/// One event with the state it carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StripeEvent {
+    /// Id, type, mode and account.
+    pub head: StripeHead,
+    /// What changed; `None` for a type nobody handles.
+    pub change: Option<StripeChange>,
+}
+
+/// The object states that billing mirrors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StripeChange {
+    /// `customer.subscription.*`
+    Subscription(SubscriptionChange),
+    /// `invoice.*`
+    Invoice(InvoiceChange),
+}
+
+/// Order of the subscription events that share a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SubscriptionRank {
+    /// `customer.subscription.created`
+    Created = 0,
+    /// `customer.subscription.updated`
+    Updated = 1,
+    /// `customer.subscription.deleted`
+    Deleted = 2,
+}
+
+/// A subscription as an event shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionChange {
+    /// `sub_…`
+    pub id: String,
+    /// `cus_…`
+    pub customer: String,
+    /// Stripe's status text, not judged here.
+    pub status: String,
+    /// Price of the first item.
+    pub plan: Option<String>,
+    /// End of the paid period: the latest of the items (from basil on), else the subscription's own.
+    pub period_end: Option<Timestamp>,
+    /// The event's second.
+    pub created: Timestamp,
+    /// Its place among events of that second.
+    pub rank: SubscriptionRank,
+}
+
+/// An invoice as an event shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvoiceChange {
+    /// `in_…`
+    pub id: String,
+    /// `cus_…`
+    pub customer: String,
+    /// The subscription it bills; `None` for a one-off invoice.
+    pub subscription: Option<String>,
+    /// True for `invoice.payment_succeeded`, false for `invoice.payment_failed`.
+    pub succeeded: bool,
+    /// Minor units due.
+    pub amount_due: i64,
+    /// Minor units paid.
+    pub amount_paid: i64,
+    /// ISO 4217, lower case as Stripe writes it.
+    pub currency: String,
+    /// The event's second.
+    pub created: Timestamp,
+}
+
+impl Payload for StripeEvent {
+    const NAME: &'static str = "stripe.event";
+    const PERMISSION: Permission = Permission::new("billing", Action::Write);
+
+    fn parse(body: &[u8]) -> Result<Self, Malformed> {
+        let raw = head(body)?;
+        let head = StripeHead::of(&raw)?;
+        let change = match head.event_type.as_str() {
+            "customer.subscription.created" => Some(subscription(&raw, SubscriptionRank::Created)?),
+            "customer.subscription.updated" => Some(subscription(&raw, SubscriptionRank::Updated)?),
+            "customer.subscription.deleted" => Some(subscription(&raw, SubscriptionRank::Deleted)?),
+            "invoice.payment_succeeded" => Some(invoice(&raw, true)?),
+            "invoice.payment_failed" => Some(invoice(&raw, false)?),
+            _ => None,
+        };
+        if change.is_some() && head.livemode.is_none() {
+            return Err(Malformed::new("livemode", "is missing"));
+        }
+        Ok(Self { head, change })
+    }
+
+    fn tenancy(&self) -> Tenancy {
+        let customer = match &self.change {
+            None => return Tenancy::Unhandled,
+            Some(StripeChange::Subscription(change)) => &change.customer,
+            Some(StripeChange::Invoice(change)) => &change.customer,
+        };
+        Tenancy::Link(Link {
+            provider: "stripe".to_owned(),
+            account: self.head.account.clone().unwrap_or_default(),
+            livemode: self.head.livemode.unwrap_or(false),
+            external_id: customer.clone(),
+        })
+    }
+
+    fn action(&self) -> &str {
+        self.head.event_type.as_str()
+    }
+}
+
+/// Ids of a sane length that can be stored and shown: no control character, so no NUL either.
+fn clean(field: &'static str, text: &str) -> Result<String, Malformed> {
+    if text.is_empty() || text.len() > 200 || text.chars().any(char::is_control) {
+        return Err(Malformed::new(field, "must be 1 to 200 bytes without control characters"));
+    }
+    Ok(text.to_owned())
+}
+
+fn head(body: &[u8]) -> Result<Head<'_>, Malformed> {
+    serde_json::from_slice(body).map_err(|_| Malformed::new("body", "is no Stripe event"))
+}
+
+/// `"cus_1"` or the expanded `{"id": "cus_1", ..}`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Reference {
+    Id(String),
+    Expanded { id: String },
+}
+
+impl Reference {
+    fn id(&self) -> &str {
+        match self {
+            Self::Id(id) | Self::Expanded { id } => id,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Envelope<T> {
+    object: T,
+}
+
+#[derive(Deserialize)]
+struct List<T> {
+    #[serde(default = "Vec::new")]
+    data: Vec<T>,
+}
+
+#[derive(Deserialize)]
+struct Subscription {
+    id: String,
+    customer: Reference,
+    status: String,
+    current_period_end: Option<i64>,
+    items: Option<List<Item>>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    current_period_end: Option<i64>,
+    price: Option<Reference>,
+    plan: Option<Reference>,
+}
+
+#[derive(Deserialize)]
+struct Invoice {
+    id: String,
+    customer: Reference,
+    subscription: Option<Reference>,
+    parent: Option<Parent>,
+    amount_due: i64,
+    amount_paid: i64,
+    currency: String,
+}
+
+#[derive(Deserialize)]
+struct Parent {
+    subscription_details: Option<SubscriptionDetails>,
+}
+
+#[derive(Deserialize)]
+struct SubscriptionDetails {
+    subscription: Option<Reference>,
+}
+
+fn object<'a, T: Deserialize<'a>>(raw: &Head<'a>) -> Result<T, Malformed> {
+    let data = raw.data.ok_or(Malformed::new("data", "is missing"))?;
+    serde_json::from_str::<Envelope<T>>(data.get())
+        .map(|envelope| envelope.object)
+        .map_err(|_| Malformed::new("data.object", "has not the shape of its type"))
+}
+
+fn created(raw: &Head<'_>) -> Result<Timestamp, Malformed> {
+    raw.created
+        .and_then(|text| text.get().parse().ok())
+        .and_then(Timestamp::from_unix)
+        .ok_or(Malformed::new("created", "is no unix time"))
+}
+
+fn subscription(raw: &Head<'_>, rank: SubscriptionRank) -> Result<StripeChange, Malformed> {
+    let object: Subscription = object(raw)?;
+    let items = object.items.map(|list| list.data).unwrap_or_default();
+    let of_items = items.iter().filter_map(|item| item.current_period_end).max();
+    let plan = items.first().and_then(|item| item.price.as_ref().or(item.plan.as_ref()));
+    Ok(StripeChange::Subscription(SubscriptionChange {
+        id: clean("data.object.id", &object.id)?,
+        customer: clean("data.object.customer", object.customer.id())?,
+        status: clean("data.object.status", &object.status)?,
+        plan: plan.map(|p| clean("data.object.items.data.price", p.id())).transpose()?,
+        period_end: of_items.or(object.current_period_end).and_then(Timestamp::from_unix),
+        created: created(raw)?,
+        rank,
+    }))
+}
+
+fn invoice(raw: &Head<'_>, succeeded: bool) -> Result<StripeChange, Malformed> {
+    let object: Invoice = object(raw)?;
+    let of_parent = object.parent.and_then(|p| p.subscription_details).and_then(|d| d.subscription);
+    let subscription = of_parent.or(object.subscription);
+    Ok(StripeChange::Invoice(InvoiceChange {
+        id: clean("data.object.id", &object.id)?,
+        customer: clean("data.object.customer", object.customer.id())?,
+        subscription: subscription.map(|s| clean("data.object.subscription", s.id())).transpose()?,
+        succeeded,
+        amount_due: object.amount_due,
+        amount_paid: object.amount_paid,
+        currency: clean("data.object.currency", &object.currency)?,
+        created: created(raw)?,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn event(kind: &str, object: serde_json::Value) -> Vec<u8> {
+        json!({ "id": "evt_1", "object": "event", "type": kind, "created": 1_700_000_000, "livemode": false,
+                "data": { "object": object } })
+        .to_string()
+        .into_bytes()
+    }
+
+    fn invoice_of(extra: serde_json::Value) -> InvoiceChange {
+        let mut object = json!({ "id": "in_1", "customer": "cus_1", "amount_due": 900, "amount_paid": 900,
+                                 "currency": "eur" });
+        object.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        match StripeEvent::parse(&event("invoice.payment_succeeded", object)).unwrap().change {
+            Some(StripeChange::Invoice(invoice)) => invoice,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_subscription_of_an_invoice_is_found_in_both_shapes() {
+        let basil = json!({ "parent": { "type": "subscription_details",
+            "subscription_details": { "subscription": "sub_1" } } });
+        for shape in [basil, json!({ "subscription": "sub_1" }), json!({ "subscription": { "id": "sub_1" } })] {
+            assert_eq!(invoice_of(shape).subscription.as_deref(), Some("sub_1"));
+        }
+        assert_eq!(invoice_of(json!({ "parent": null })).subscription, None);
+    }
+
+    #[test]
+    fn the_period_end_is_found_in_both_shapes() {
+        let old = json!({ "id": "sub_1", "customer": "cus_1", "status": "active",
+            "current_period_end": 1_800_000_000, "items": { "data": [{ "plan": { "id": "price_1" } }] } });
+        let new = json!({ "id": "sub_1", "customer": { "id": "cus_1" }, "status": "active",
+            "items": { "data": [{ "price": { "id": "price_1" }, "current_period_end": 1_800_000_000 }] } });
+        for object in [old, new] {
+            let body = event("customer.subscription.updated", object);
+            let Some(StripeChange::Subscription(sub)) = StripeEvent::parse(&body).unwrap().change else {
+                panic!("no subscription")
+            };
+            assert_eq!(sub.period_end, Timestamp::from_unix(1_800_000_000));
+            assert_eq!((sub.customer.as_str(), sub.plan.as_deref()), ("cus_1", Some("price_1")));
+        }
+    }
+
+    #[test]
+    fn thin_events_and_strange_types_are_unhandled_not_malformed() {
+        let thin = json!({ "id": "evt_2", "object": "v2.core.event", "type": "v1.billing.meter.no_meter_found",
+            "created": "2026-01-01T00:00:00Z", "related_object": { "id": "x" } });
+        let event = StripeEvent::parse(thin.to_string().as_bytes()).unwrap();
+        assert_eq!(event.tenancy(), Tenancy::Unhandled);
+    }
+
+    #[test]
+    fn a_handled_type_without_its_object_is_malformed() {
+        let body = event("invoice.payment_failed", json!({ "id": "in_1" }));
+        assert_eq!(StripeEvent::parse(&body).unwrap_err().field, "data.object");
+        let nul = event("invoice.payment_failed", json!({ "id": "in\0", "customer": "c", "amount_due": 0,
+            "amount_paid": 0, "currency": "eur" }));
+        assert_eq!(StripeEvent::parse(&nul).unwrap_err().field, "data.object.id");
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in "\\PC{0,200}") {
+            let _ = StripeEvent::parse(&bytes);
+            let _ = StripeHead::read(text.as_bytes());
+        }
+    }
+}

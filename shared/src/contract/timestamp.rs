@@ -1,0 +1,72 @@
+//! Points in time as they are written: RFC 3339, UTC, exactly six digits of fraction.
+
+use std::fmt;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A moment in UTC, cut to whole microseconds so that what PostgreSQL stores and what a line shows are equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(OffsetDateTime);
+
+impl Timestamp {
+    /// Cuts to whole microseconds and moves to UTC.
+    pub fn new(moment: OffsetDateTime) -> Self {
+        let utc = moment.to_offset(time::UtcOffset::UTC);
+        Self(utc.replace_nanosecond(utc.microsecond() * 1_000).unwrap_or(utc))
+    }
+
+    /// Seconds since 1970, as Stripe and AMQP count them. `None` beyond the year 9999.
+    pub fn from_unix(seconds: i64) -> Option<Self> {
+        OffsetDateTime::from_unix_timestamp(seconds).ok().map(Self::new)
+    }
+
+    /// Reads any RFC 3339 text.
+    pub fn parse(text: &str) -> Option<Self> {
+        OffsetDateTime::parse(text, &Rfc3339).ok().map(Self::new)
+    }
+
+    /// The moment itself, for SQL parameters and arithmetic.
+    pub fn moment(self) -> OffsetDateTime {
+        self.0
+    }
+
+    /// Whole seconds since 1970.
+    pub fn unix(self) -> i64 {
+        self.0.unix_timestamp()
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let t = self.0;
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
+            t.year(),
+            u8::from(t.month()),
+            t.day(),
+            t.hour(),
+            t.minute(),
+            t.second(),
+            t.microsecond()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn text_and_moment_are_one(seconds in 0_i64..4_000_000_000, micros in 0_u32..1_000_000) {
+            let t = Timestamp::from_unix(seconds).unwrap();
+            let t = Timestamp::new(t.moment().replace_microsecond(micros).unwrap());
+            let text = t.to_string();
+            prop_assert_eq!(text.len(), 27);
+            prop_assert_eq!(Timestamp::parse(&text), Some(t));
+        }
+    }
+}

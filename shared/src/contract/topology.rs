@@ -1,0 +1,222 @@
+//! Exchanges, queues, policies and permissions, computed from the contract.
+
+use super::{CheckedContract, MessageType, WorkerName};
+
+/// One of the two ways into a worker's queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Lane {
+    /// Within the tenant's rate.
+    Main,
+    /// Beyond it, and whatever a direct publisher sends without a grant for main.
+    Overflow,
+}
+
+impl Lane {
+    /// Both lanes, better one first.
+    pub const ALL: [Self; 2] = [Self::Main, Self::Overflow];
+
+    /// The text in headers and queue names.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Overflow => "overflow",
+        }
+    }
+
+    /// Reads the text of the header.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|lane| lane.as_str() == text)
+    }
+}
+
+/// The named exchanges. Naming them keeps each user's write permission narrow, which the default exchange
+/// could not: whoever may write to that reaches every queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Exchange {
+    /// Work for the workers; routed by `<worker>.<lane>`.
+    Work,
+    /// Audit events.
+    Audit,
+    /// Events for whoever has a grant.
+    Events,
+    /// Where the broker puts what a queue gave up on.
+    Dead,
+}
+
+/// How an exchange routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExchangeKind {
+    /// By equal routing key.
+    Direct,
+    /// By pattern.
+    Topic,
+    /// To every bound queue.
+    Fanout,
+}
+
+impl Exchange {
+    /// All exchanges.
+    pub const ALL: [Self; 4] = [Self::Work, Self::Audit, Self::Events, Self::Dead];
+
+    /// Its name on the broker.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Work => "millrace.work",
+            Self::Audit => "millrace.audit",
+            Self::Events => "millrace.events",
+            Self::Dead => "millrace.dead",
+        }
+    }
+
+    /// How it routes.
+    pub fn kind(self) -> ExchangeKind {
+        match self {
+            Self::Work | Self::Audit => ExchangeKind::Direct,
+            Self::Events => ExchangeKind::Topic,
+            Self::Dead => ExchangeKind::Fanout,
+        }
+    }
+}
+
+/// Where a message is published to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Exchange name.
+    pub exchange: String,
+    /// Routing key.
+    pub routing_key: String,
+}
+
+impl Route {
+    /// Into a worker's lane.
+    pub fn work(worker: &WorkerName, lane: Lane) -> Self {
+        Self {
+            exchange: Exchange::Work.name().to_owned(),
+            routing_key: format!("{worker}.{}", lane.as_str()),
+        }
+    }
+
+    /// Into the audit queue.
+    pub fn audit() -> Self {
+        Self { exchange: Exchange::Audit.name().to_owned(), routing_key: Topology::AUDIT_QUEUE.to_owned() }
+    }
+}
+
+/// A queue with its binding. All are durable quorum queues.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueSpec {
+    /// Name.
+    pub name: String,
+    /// The exchange it is bound to.
+    pub exchange: Exchange,
+    /// The binding's key.
+    pub routing_key: String,
+    /// One active consumer at a time; only the audit queue.
+    pub single_active_consumer: bool,
+    /// What the broker gives up on goes to the dead-letter exchange; not so for the dead-letter queue itself.
+    pub dead_letters: bool,
+}
+
+/// The broker users, one for each kind of process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BrokerUser {
+    /// Publishes work, nothing else.
+    Ingress,
+    /// Consumes work and dead letters, publishes audit events and events.
+    Worker,
+    /// Publishes everything stored, consumes nothing.
+    Relay,
+    /// Consumes audit events, publishes nothing.
+    Audit,
+}
+
+/// Regular expressions as RabbitMQ's permissions take them; empty text matches nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permissions {
+    /// May declare or delete.
+    pub configure: &'static str,
+    /// May publish to.
+    pub write: &'static str,
+    /// May consume from.
+    pub read: &'static str,
+}
+
+impl BrokerUser {
+    /// Every user.
+    pub const ALL: [Self; 4] = [Self::Ingress, Self::Worker, Self::Relay, Self::Audit];
+
+    /// Key of its credentials in configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Worker => "worker",
+            Self::Relay => "relay",
+            Self::Audit => "audit",
+        }
+    }
+
+    /// The narrowest permissions that work.
+    pub fn permissions(self) -> Permissions {
+        let (write, read) = match self {
+            Self::Ingress => (r"^millrace\.work$", "^$"),
+            Self::Worker => (r"^millrace\.(audit|events)$", r"^(work\..*|dead)$"),
+            Self::Relay => (r"^millrace\.(work|audit|events)$", "^$"),
+            Self::Audit => ("^$", "^audit$"),
+        };
+        Permissions { configure: "^$", write, read }
+    }
+}
+
+/// Everything the broker has to hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topology {
+    /// The queues.
+    pub queues: Vec<QueueSpec>,
+}
+
+impl Topology {
+    /// The audit queue.
+    pub const AUDIT_QUEUE: &'static str = "audit";
+    /// The broker's dead-letter queue.
+    pub const DEAD_QUEUE: &'static str = "dead";
+    /// The broker's own give-up limit: only a last net, since attempts are counted in Postgres.
+    pub const DELIVERY_LIMIT: u32 = 200;
+
+    /// The queues of a contract's workers, the audit queue and the dead-letter queue.
+    pub fn of(contract: &CheckedContract) -> Self {
+        let mut queues = Vec::new();
+        for worker in contract.workers() {
+            for lane in Lane::ALL {
+                queues.push(QueueSpec {
+                    name: Self::work_queue(worker, lane),
+                    exchange: Exchange::Work,
+                    routing_key: Route::work(worker, lane).routing_key,
+                    single_active_consumer: false,
+                    dead_letters: true,
+                });
+            }
+        }
+        let fixed = |name: &str, exchange, single_active_consumer, dead_letters| QueueSpec {
+            name: name.to_owned(),
+            exchange,
+            routing_key: name.to_owned(),
+            single_active_consumer,
+            dead_letters,
+        };
+        queues.push(fixed(Self::AUDIT_QUEUE, Exchange::Audit, true, true));
+        queues.push(fixed(Self::DEAD_QUEUE, Exchange::Dead, false, false));
+        Self { queues }
+    }
+
+    /// Name of a worker's queue.
+    pub fn work_queue(worker: &WorkerName, lane: Lane) -> String {
+        format!("work.{worker}.{}", lane.as_str())
+    }
+}
+
+impl CheckedContract {
+    /// Where a message of this type goes; `None` for a type no worker takes.
+    pub fn route(&self, message_type: &MessageType, lane: Lane) -> Option<Route> {
+        self.payload(message_type.as_str()).map(|entry| Route::work(&entry.worker, lane))
+    }
+}
