@@ -3,7 +3,12 @@
 //! Adopters start from [`builtin`], add their own resources, workers and commands, and hand the
 //! [`contract::Contract`] to `millrace_ingress::run`, `millrace_workers::run` and `millrace_cli::run`.
 
+pub mod amqp;
+pub mod config;
 pub mod contract;
+pub mod lifecycle;
+pub mod retry;
+pub mod telemetry;
 
 use contract::payloads::StripeEvent;
 use contract::{Contract, Provider, RoleTable};

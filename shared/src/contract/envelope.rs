@@ -160,10 +160,8 @@ fn pair<A, B>(a: Option<A>, b: Option<B>, field: Field) -> Result<Option<(A, B)>
 
 fn principal(wire: &WireMessage) -> Result<Principal, EnvelopeFault> {
     let kind = wire.get(Field::ActorKind).ok_or(EnvelopeFault::Missing(Field::ActorKind))?;
-    let role = wire
-        .get(Field::Role)
-        .map(|t| Role::parse(t).ok_or(EnvelopeFault::Malformed(Field::Role)))
-        .transpose()?;
+    let role =
+        wire.get(Field::Role).map(|t| Role::parse(t).ok_or(EnvelopeFault::Malformed(Field::Role))).transpose()?;
     Ok(Principal {
         kind: ActorKind::parse(kind).ok_or(EnvelopeFault::Malformed(Field::ActorKind))?,
         id: required(text(wire, Field::ActorId), Field::ActorId)?,

@@ -120,11 +120,6 @@ impl SealFault {
     }
 }
 
-/// Two keys share an id.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("key id {0} is configured twice")]
-pub struct KeyringFault(KeyId);
-
 /// An authentic message: its publisher, its envelope, its body.
 #[derive(Debug, Clone)]
 pub struct Opened {
@@ -142,19 +137,10 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// Gathers the keys of a deployment.
-    ///
-    /// # Errors
-    /// Two keys with one id.
-    pub fn new(deployment: &str, publishers: Vec<Publisher>) -> Result<Self, KeyringFault> {
-        let mut ring = BTreeMap::new();
-        for publisher in publishers {
-            let key_id = publisher.key_id.clone();
-            if ring.insert(key_id.clone(), Arc::new(publisher)).is_some() {
-                return Err(KeyringFault(key_id));
-            }
-        }
-        Ok(Self { deployment: deployment.to_owned(), publishers: ring })
+    /// Gathers the keys of a deployment; of two keys with one id the later stays.
+    pub fn new(deployment: &str, publishers: Vec<Publisher>) -> Self {
+        let publishers = publishers.into_iter().map(|p| (p.key_id.clone(), Arc::new(p))).collect();
+        Self { deployment: deployment.to_owned(), publishers }
     }
 
     /// Checks the seal, then reads the envelope. The grant is asked separately, because what lies outside it is
@@ -166,10 +152,8 @@ impl Keyring {
         let (Some(key_id), Some(seal)) = (wire.get(Field::KeyId), wire.get(Field::Seal)) else {
             return Err(SealFault::Unsealed);
         };
-        let publisher = KeyId::parse(key_id)
-            .ok()
-            .and_then(|id| self.publishers.get(&id))
-            .ok_or(SealFault::UnknownKey)?;
+        let publisher =
+            KeyId::parse(key_id).ok().and_then(|id| self.publishers.get(&id)).ok_or(SealFault::UnknownKey)?;
         if !publisher.key.verify(&self.deployment, wire, seal) {
             return Err(SealFault::Forged);
         }
@@ -234,7 +218,7 @@ mod tests {
                 lane: Lane::Main,
             },
         };
-        Keyring::new("demo", vec![publisher]).unwrap()
+        Keyring::new("demo", vec![publisher])
     }
 
     fn envelope() -> Envelope {

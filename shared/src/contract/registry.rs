@@ -138,8 +138,7 @@ impl Contract {
             };
             let Some(parsed) = named(name, MessageType::parse, &mut faults) else { continue };
             let Ok(worker) = WorkerName::parse(worker) else { continue };
-            let entry =
-                PayloadEntry { name: parsed, worker, permission: *permission, schema_version: *schema_version };
+            let entry = PayloadEntry { name: parsed, worker, permission: *permission, schema_version: *schema_version };
             payloads.insert(name.clone(), entry);
         }
         let mut sources = Vec::new();
@@ -157,11 +156,7 @@ impl Contract {
     }
 }
 
-fn duplicates(
-    kind: &'static str,
-    names: impl IntoIterator<Item = impl AsRef<str>>,
-    faults: &mut Vec<ContractFault>,
-) {
+fn duplicates(kind: &'static str, names: impl IntoIterator<Item = impl AsRef<str>>, faults: &mut Vec<ContractFault>) {
     let mut seen = BTreeSet::new();
     for name in names {
         if !seen.insert(name.as_ref().to_owned()) {

@@ -89,8 +89,7 @@ impl RoleTable {
     pub fn text(&self) -> String {
         let mut text = String::new();
         for ((resource, role), mask) in &self.granted {
-            let actions: Vec<_> =
-                Action::ALL.iter().filter(|a| mask & a.bit() != 0).map(|a| a.as_str()).collect();
+            let actions: Vec<_> = Action::ALL.iter().filter(|a| mask & a.bit() != 0).map(|a| a.as_str()).collect();
             text.push_str(&format!("{resource} {role} {}\n", actions.join(" ")));
         }
         text

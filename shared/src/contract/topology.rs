@@ -90,10 +90,7 @@ pub struct Route {
 impl Route {
     /// Into a worker's lane.
     pub fn work(worker: &WorkerName, lane: Lane) -> Self {
-        Self {
-            exchange: Exchange::Work.name().to_owned(),
-            routing_key: format!("{worker}.{}", lane.as_str()),
-        }
+        Self { exchange: Exchange::Work.name().to_owned(), routing_key: format!("{worker}.{}", lane.as_str()) }
     }
 
     /// Into the audit queue.

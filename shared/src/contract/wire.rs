@@ -184,7 +184,10 @@ impl WireMessage {
 
     /// The fields as JSON, as the outbox, `parked` and `dead_letters` keep them.
     pub fn fields_json(&self) -> serde_json::Value {
-        self.fields.iter().map(|(field, value)| (field.name().to_owned(), serde_json::Value::from(value.as_str()))).collect()
+        self.fields
+            .iter()
+            .map(|(field, value)| (field.name().to_owned(), serde_json::Value::from(value.as_str())))
+            .collect()
     }
 
     /// Reads back what [`Self::fields_json`] wrote; unknown names are left out.

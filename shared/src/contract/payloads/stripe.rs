@@ -345,8 +345,11 @@ mod tests {
     fn a_handled_type_without_its_object_is_malformed() {
         let body = event("invoice.payment_failed", json!({ "id": "in_1" }));
         assert_eq!(StripeEvent::parse(&body).unwrap_err().field, "data.object");
-        let nul = event("invoice.payment_failed", json!({ "id": "in\0", "customer": "c", "amount_due": 0,
-            "amount_paid": 0, "currency": "eur" }));
+        let nul = event(
+            "invoice.payment_failed",
+            json!({ "id": "in\0", "customer": "c", "amount_due": 0,
+            "amount_paid": 0, "currency": "eur" }),
+        );
         assert_eq!(StripeEvent::parse(&nul).unwrap_err().field, "data.object.id");
     }
 

@@ -1,0 +1,153 @@
+//! Consuming: batches of what is ready, settled once, by value, through the last delivery's own acker.
+
+use std::collections::VecDeque;
+
+use futures_util::{FutureExt, StreamExt};
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions};
+use lapin::types::FieldTable;
+use lapin::{Acker, Channel, Connection};
+
+use super::connect::{AmqpFault, Dialer, at, close};
+use super::properties;
+use crate::contract::{WireFault, WireMessage};
+
+/// A connection for consuming only. On any error the owner drops it whole and dials a new one.
+#[derive(Debug)]
+pub struct Session {
+    connection: Connection,
+}
+
+impl Session {
+    /// Dials once.
+    ///
+    /// # Errors
+    /// No address answered.
+    pub async fn connect(dialer: &Dialer) -> Result<Self, AmqpFault> {
+        Ok(Self { connection: dialer.dial().await? })
+    }
+
+    /// Opens a channel of its own on which batches of one queue arrive. `prefetch` bounds what the broker hands
+    /// over in advance; there is no other bound.
+    ///
+    /// # Errors
+    /// The queue is missing, or this user may not read it.
+    pub async fn subscribe(&self, queue: &str, prefetch: u16) -> Result<Subscription, AmqpFault> {
+        let channel = self.connection.create_channel().await.map_err(at("channel.open"))?;
+        channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(at("basic.qos"))?;
+        let consumer = channel
+            .basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default())
+            .await
+            .map_err(at("basic.consume"))?;
+        Ok(Subscription { queue: queue.to_owned(), channel, consumer, held: VecDeque::new() })
+    }
+
+    /// Closes in order, within a second. The broker delivers again what was not acked.
+    pub async fn close(self) {
+        close(&self.connection).await;
+    }
+}
+
+/// A consumer on a channel of its own.
+#[derive(Debug)]
+pub struct Subscription {
+    queue: String,
+    #[expect(dead_code, reason = "the channel closes when it is dropped")]
+    channel: Channel,
+    consumer: lapin::Consumer,
+    held: VecDeque<Delivery>,
+}
+
+/// One message as it arrived.
+#[derive(Debug)]
+pub struct Delivered {
+    /// Fields and body; fields that are no text are left out.
+    pub message: WireMessage,
+    /// The first field that is no text.
+    pub fault: Option<WireFault>,
+    /// The broker has handed it out before.
+    pub redelivered: bool,
+}
+
+/// Deliveries that are settled together.
+#[derive(Debug)]
+pub struct Batch {
+    /// The messages, oldest first.
+    pub deliveries: Vec<Delivered>,
+    ackers: Vec<Acker>,
+}
+
+impl Subscription {
+    /// Waits for one delivery, then takes what is ready, up to `most`, without waiting further. A redelivered
+    /// message comes alone.
+    ///
+    /// # Errors
+    /// The connection broke, or the broker cancelled the consumer.
+    pub async fn next_batch(&mut self, most: usize) -> Result<Batch, AmqpFault> {
+        let first = match self.held.pop_front() {
+            Some(held) => held,
+            None => self.receive().await?,
+        };
+        let mut batch = vec![first];
+        while !batch[0].redelivered && batch.len() < most {
+            match self.receive().now_or_never() {
+                Some(Ok(next)) if next.redelivered => {
+                    self.held.push_back(next);
+                    break;
+                }
+                Some(Ok(next)) => batch.push(next),
+                // What is here can still be worked on; the next call meets the error again.
+                Some(Err(_)) | None => break,
+            }
+        }
+        Ok(Batch::of(batch))
+    }
+
+    async fn receive(&mut self) -> Result<Delivery, AmqpFault> {
+        match self.consumer.next().await {
+            Some(delivery) => delivery.map_err(at("basic.deliver")),
+            None => Err(AmqpFault::Cancelled(self.queue.clone())),
+        }
+    }
+}
+
+impl Batch {
+    fn of(deliveries: Vec<Delivery>) -> Self {
+        let mut ackers = Vec::with_capacity(deliveries.len());
+        let deliveries = deliveries
+            .into_iter()
+            .map(|delivery| {
+                ackers.push(delivery.acker);
+                let (message, fault) = properties::read(&delivery.properties, delivery.data);
+                Delivered { message, fault, redelivered: delivery.redelivered }
+            })
+            .collect();
+        Self { deliveries, ackers }
+    }
+
+    /// Acks all of them with one cumulative ack. Legal because this batch came alone through its channel, and
+    /// everything before it is settled.
+    ///
+    /// # Errors
+    /// The channel is gone; the broker delivers again, and the inbox knows.
+    pub async fn ack(self) -> Result<(), AmqpFault> {
+        let Some(last) = self.ackers.last() else { return Ok(()) };
+        let acked = last.ack(BasicAckOptions { multiple: true }).await.map_err(at("basic.ack"))?;
+        if acked { Ok(()) } else { Err(AmqpFault::Stale) }
+    }
+
+    /// Gives the deliveries at `refused` (indices, rising) to the dead-letter exchange and acks the others.
+    ///
+    /// # Errors
+    /// The channel is gone.
+    pub async fn ack_except(mut self, refused: &[usize]) -> Result<(), AmqpFault> {
+        for index in refused.iter().rev() {
+            let acker = self.ackers.remove(*index);
+            let done = acker.reject(BasicRejectOptions { requeue: false }).await.map_err(at("basic.reject"))?;
+            if !done {
+                return Err(AmqpFault::Stale);
+            }
+        }
+        self.ack().await
+    }
+}

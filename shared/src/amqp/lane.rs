@@ -1,0 +1,188 @@
+//! One confirm channel with a single owner and a bounded window of unconfirmed messages.
+//!
+//! A single owner, because two threads on one channel can cross delivery tags, and a confirm would then call
+//! the wrong message safe. lapin hands a returned message to whichever confirm completes next, so returns are
+//! matched by message id: everything that is ready is gathered before anything is answered, since the confirm
+//! that carries a return completes no later than the confirm of the returned message itself.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{Channel, Confirmation};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::properties;
+use super::publisher::{Epoch, PublishFault, Request};
+use crate::contract::{Field, WireMessage};
+
+/// Most unconfirmed messages of a channel. lapin scans all of them for each cumulative confirm, so more would
+/// cost more than it brings.
+pub(super) const WINDOW: usize = 512;
+
+/// One publish whose confirm came, or whose channel broke.
+struct Confirmed {
+    id: String,
+    answer: oneshot::Sender<Result<(), PublishFault>>,
+    result: lapin::Result<Confirmation>,
+}
+
+/// How often each message id came back and was not yet answered: copies of one message share their id.
+type Returned = HashMap<String, usize>;
+
+type Pending = FuturesUnordered<BoxFuture<'static, Confirmed>>;
+
+/// Serves requests over one channel of each connection in turn, until every publisher is gone.
+pub(super) async fn run(mut requests: mpsc::Receiver<Request>, mut epochs: watch::Receiver<Option<Epoch>>) {
+    loop {
+        let epoch = tokio::select! {
+            found = epochs.wait_for(Option::is_some) => match found {
+                Ok(epoch) => (*epoch).clone(),
+                Err(_) => return,
+            },
+            request = requests.recv() => match request {
+                Some(request) => { let _ = request.answer.send(Err(PublishFault::Unavailable)); continue }
+                None => return,
+            },
+        };
+        let Some(epoch) = epoch else { continue };
+        if epoch.lost.is_cancelled() {
+            // The supervisor has not withdrawn it yet.
+            let _ = epochs.changed().await;
+            continue;
+        }
+        match open(&epoch).await {
+            Ok(channel) => {
+                if serve(channel, &mut requests, &epoch).await.is_none() {
+                    return;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "cannot open a confirm channel"),
+        }
+        epoch.lost.cancel();
+    }
+}
+
+async fn open(epoch: &Epoch) -> lapin::Result<Channel> {
+    let channel = epoch.connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    Ok(channel)
+}
+
+/// Runs until the connection is lost (`Some`) or every publisher is gone (`None`).
+async fn serve(channel: Channel, requests: &mut mpsc::Receiver<Request>, epoch: &Epoch) -> Option<()> {
+    let mut pending = Pending::new();
+    let mut returned = Returned::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = epoch.lost.cancelled() => return Some(()),
+            Some(first) = pending.next(), if !pending.is_empty() => {
+                if !settle(first, &mut pending, &mut returned) {
+                    return Some(());
+                }
+            }
+            request = requests.recv(), if pending.len() < WINDOW => {
+                pending.push(publish(channel.clone(), request?));
+            }
+        }
+    }
+}
+
+fn publish(channel: Channel, request: Request) -> BoxFuture<'static, Confirmed> {
+    async move {
+        let Request { route, message, answer } = request;
+        let id = message.get(Field::MessageId).unwrap_or_default().to_owned();
+        let result = confirmed(&channel, &route.exchange, &route.routing_key, &message).await;
+        Confirmed { id, answer, result }
+    }
+    .boxed()
+}
+
+async fn confirmed(
+    channel: &Channel,
+    exchange: &str,
+    routing_key: &str,
+    message: &Arc<WireMessage>,
+) -> lapin::Result<Confirmation> {
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let properties = properties::write(message);
+    channel.basic_publish(exchange.into(), routing_key.into(), options, &message.body, properties).await?.await
+}
+
+/// Answers everything that is ready. False when the channel broke.
+fn settle(first: Confirmed, pending: &mut Pending, returned: &mut Returned) -> bool {
+    let mut ready = vec![first];
+    while let Some(Some(next)) = pending.next().now_or_never() {
+        ready.push(next);
+    }
+    for confirmed in &ready {
+        if let Ok(Confirmation::Ack(Some(back)) | Confirmation::Nack(Some(back))) = &confirmed.result {
+            let id = back.delivery.properties.message_id().as_ref().map_or("", |id| id.as_str());
+            *returned.entry(id.to_owned()).or_default() += 1;
+        }
+    }
+    let mut healthy = true;
+    for Confirmed { id, answer, result } in ready {
+        let verdict = match result {
+            Ok(Confirmation::Ack(_)) if take(returned, &id) => Err(PublishFault::Unroutable),
+            Ok(Confirmation::Ack(_)) => Ok(()),
+            Ok(Confirmation::Nack(_)) => Err(PublishFault::Refused),
+            // Without confirm mode a confirm proves nothing.
+            Ok(Confirmation::NotRequested) => Err(PublishFault::Unknown),
+            Err(_) => Err(PublishFault::Unknown),
+        };
+        healthy &= verdict != Err(PublishFault::Unknown);
+        // Nobody waits any more when the publish timed out.
+        let _ = answer.send(verdict);
+    }
+    healthy
+}
+
+/// Was this one returned? Each return answers for one copy.
+fn take(returned: &mut Returned, id: &str) -> bool {
+    let Some(count) = returned.get_mut(id) else { return false };
+    *count -= 1;
+    if *count == 0 {
+        returned.remove(id);
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future;
+
+    use super::*;
+
+    fn ready(
+        id: &str,
+        result: Confirmation,
+    ) -> (BoxFuture<'static, Confirmed>, oneshot::Receiver<Result<(), PublishFault>>) {
+        let (answer, verdict) = oneshot::channel();
+        let id = id.to_owned();
+        (future::ready(Confirmed { id, answer, result: Ok(result) }).boxed(), verdict)
+    }
+
+    #[tokio::test]
+    async fn without_confirm_mode_nothing_is_a_success() {
+        let mut pending = Pending::new();
+        let (first, verdict) = ready("a", Confirmation::NotRequested);
+        assert!(!settle(first.await, &mut pending, &mut Returned::new()));
+        assert_eq!(verdict.await.unwrap(), Err(PublishFault::Unknown));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_no_success_and_harms_no_neighbour() {
+        let mut pending = Pending::new();
+        let (first, refused) = ready("a", Confirmation::Nack(None));
+        let (second, fine) = ready("b", Confirmation::Ack(None));
+        pending.push(second);
+        assert!(settle(first.await, &mut pending, &mut Returned::new()));
+        assert_eq!(refused.await.unwrap(), Err(PublishFault::Refused));
+        assert_eq!(fine.await.unwrap(), Ok(()));
+    }
+}

@@ -1,0 +1,41 @@
+//! `[compliance]`: the audit log.
+
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret, SecretSlice};
+
+use super::{Process, Reader};
+use crate::contract::{AuditEventKey, SealKey};
+
+/// Where the audit log is, and the key behind its event ids.
+#[derive(Debug)]
+pub struct ComplianceConfig {
+    /// Folder of the log; its lines stand in `seg/`.
+    pub audit_log_path: PathBuf,
+    /// Makes event ids; every process that settles messages holds the same one, for ever.
+    pub event_id_key: Option<AuditEventKey>,
+}
+
+impl ComplianceConfig {
+    pub(super) fn read(s: &mut Reader, process: Process) -> Self {
+        let audit_log_path = s.path("audit_log_path");
+        if audit_log_path.is_none() && process.is(Process::Audit) {
+            s.mistake("audit_log_path", "is missing: name the folder of the audit log");
+        }
+        let needed = process.is(Process::Worker) || process.is(Process::Operator);
+        let key = hex_secret(s, "event_id_key", needed).map(|key| key.expose_secret().to_vec());
+        Self { audit_log_path: audit_log_path.unwrap_or_default(), event_id_key: key.and_then(AuditEventKey::new) }
+    }
+}
+
+/// A key of at least 32 bytes, written as hex.
+pub(super) fn hex_secret(s: &mut Reader, key: &str, needed: bool) -> Option<SecretSlice<u8>> {
+    let text = s.secret(key, needed)?;
+    match hex::decode(text.expose_secret().trim()) {
+        Ok(bytes) if bytes.len() >= SealKey::SHORTEST => Some(bytes.into()),
+        _ => {
+            s.mistake(key, "must be at least 32 bytes in hex; make one with: openssl rand -hex 32");
+            None
+        }
+    }
+}

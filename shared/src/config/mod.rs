@@ -1,0 +1,135 @@
+//! `millrace.toml`, overridden by `MILLRACE__SECTION__KEY`; every mistake is found in one reading.
+//!
+//! Secrets never stand in the file itself: a key `password` is read from the environment variable
+//! `MILLRACE__…__PASSWORD` or from the file that `password_file` names. A process asks only for the secrets
+//! of its own part, so the ingress can run on a host that knows no database password.
+
+mod amqp;
+mod billing;
+mod compliance;
+mod database;
+mod http;
+mod observability;
+mod publishers;
+mod reader;
+mod sources;
+
+use std::path::{Path, PathBuf};
+
+pub use amqp::{AmqpConfig, Login};
+pub use billing::{BillingConfig, RetryConfig};
+pub use compliance::ComplianceConfig;
+pub use database::{DatabaseConfig, DatabaseUser};
+pub use http::HttpConfig;
+pub use observability::{Environment, ObservabilityConfig};
+pub use publishers::PublishersConfig;
+pub use reader::{ConfigFault, Mistake, Reader};
+pub use sources::{SourceConfig, SourceSecret};
+
+use crate::contract::{CheckedContract, Contract, ContractFault};
+
+/// Which process reads the configuration; decides which secrets must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Process {
+    /// The HTTP edge.
+    Ingress,
+    /// A worker of the pipeline.
+    Worker,
+    /// The relay.
+    Relay,
+    /// The audit worker.
+    Audit,
+    /// The operator's command line, where it needs a database and a signing key.
+    Operator,
+    /// `check-config`: everything at once.
+    All,
+}
+
+impl Process {
+    /// Does this process need what `other` needs?
+    pub fn is(self, other: Self) -> bool {
+        self == other || self == Self::All
+    }
+}
+
+/// The whole configuration of one process.
+#[derive(Debug)]
+pub struct Config {
+    /// Name of the deployment; part of every seal.
+    pub deployment: String,
+    /// `[http]`
+    pub http: HttpConfig,
+    /// `[amqp]`
+    pub amqp: AmqpConfig,
+    /// `[database]`
+    pub database: DatabaseConfig,
+    /// `[publishers]`
+    pub publishers: PublishersConfig,
+    /// `[sources]`
+    pub sources: Vec<SourceConfig>,
+    /// `[billing]`
+    pub billing: BillingConfig,
+    /// `[compliance]`
+    pub compliance: ComplianceConfig,
+    /// `[observability]`
+    pub observability: ObservabilityConfig,
+}
+
+/// Name of the environment variable that names the configuration file.
+pub const CONFIG_VARIABLE: &str = "MILLRACE_CONFIG";
+
+/// The file named by [`CONFIG_VARIABLE`], else `millrace.toml` in the working directory.
+pub fn default_path() -> PathBuf {
+    std::env::var_os(CONFIG_VARIABLE).map_or_else(|| PathBuf::from("millrace.toml"), PathBuf::from)
+}
+
+impl Config {
+    /// Reads file and environment for one process.
+    ///
+    /// # Errors
+    /// Every mistake of every section, unknown keys included.
+    pub fn load(path: &Path, process: Process, contract: &CheckedContract) -> Result<Self, ConfigFault> {
+        Self::read(Reader::open(path, std::env::vars_os())?, process, contract)
+    }
+
+    fn read(mut reader: Reader, process: Process, contract: &CheckedContract) -> Result<Self, ConfigFault> {
+        let deployment = reader.section("deployment", |s| s.text("name", Some("millrace")));
+        let config = Self {
+            http: reader.section("http", HttpConfig::read),
+            amqp: reader.section("amqp", |s| AmqpConfig::read(s, process)),
+            database: reader.section("database", |s| DatabaseConfig::read(s, process)),
+            publishers: reader.section("publishers", |s| PublishersConfig::read(s, process, &deployment)),
+            sources: reader.section("sources", |s| sources::read(s, process, contract)),
+            billing: reader.section("billing", BillingConfig::read),
+            compliance: reader.section("compliance", |s| ComplianceConfig::read(s, process)),
+            observability: reader.section("observability", ObservabilityConfig::read),
+            deployment,
+        };
+        reader.finish(config)
+    }
+}
+
+/// Why a process does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFault {
+    /// Mistakes in the contract, which is code.
+    #[error("the contract has mistakes: {}", list(.0))]
+    Contract(Vec<ContractFault>),
+    /// Mistakes in the configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigFault),
+}
+
+fn list(faults: &[ContractFault]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Checks the contract, then reads the configuration: what every process does first.
+///
+/// # Errors
+/// [`StartFault`]; the process exits with 64 before it opens a port.
+pub fn start(contract: Contract, path: &Path, process: Process) -> Result<(CheckedContract, Config), StartFault> {
+    let contract = contract.check().map_err(StartFault::Contract)?;
+    let config = Config::load(path, process, &contract)?;
+    Ok((contract, config))
+}

@@ -1,0 +1,105 @@
+//! What every binary does before and after its own work.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Arg, Command};
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use super::Drain;
+use crate::config::{self, Config, Process};
+use crate::contract::{CheckedContract, Contract};
+
+/// Exit codes, after `sysexits.h`.
+pub mod exit {
+    /// Bad configuration or usage: nothing was started.
+    pub const USAGE: u8 = 64;
+    /// Something this process needs is not installed or not there.
+    pub const UNAVAILABLE: u8 = 69;
+    /// A part of the process ended by itself.
+    pub const SOFTWARE: u8 = 70;
+}
+
+/// Errors of a whole process; logged once, by [`run_process`].
+pub type ProcessFault = Box<dyn std::error::Error + Send + Sync>;
+
+/// A process whose configuration is sound.
+#[derive(Debug)]
+pub struct Booted {
+    /// The contract without mistakes.
+    pub contract: CheckedContract,
+    /// Its configuration.
+    pub config: Config,
+    /// When to stop.
+    pub drain: Drain,
+    /// The metrics it collects.
+    pub metrics: PrometheusHandle,
+}
+
+/// Reads arguments and configuration, starts telemetry, runs `work` until it ends or a signal drains it.
+/// Mistakes exit with 64 before a port opens; a part that dies by itself exits with 70.
+pub fn run_process<W, F>(
+    name: &'static str,
+    about: &'static str,
+    contract: Contract,
+    process: Process,
+    work: W,
+) -> ExitCode
+where
+    W: FnOnce(Booted) -> F,
+    F: Future<Output = Result<(), ProcessFault>>,
+{
+    let path = match config_argument(name, about) {
+        Ok(path) => path,
+        Err(answer) => {
+            let _ = answer.print();
+            return ExitCode::from(if answer.use_stderr() { exit::USAGE } else { 0 });
+        }
+    };
+    let (contract, config) = match config::start(contract, &path, process) {
+        Ok(started) => started,
+        Err(fault) => return fail(name, exit::USAGE, &fault),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(fault) => return fail(name, exit::SOFTWARE, &fault),
+    };
+    let ended = runtime.block_on(async {
+        let metrics = crate::telemetry::start(&config.observability)?;
+        let drain = Drain::on_signals()?;
+        work(Booted { contract, config, drain, metrics }).await
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => fail(name, exit::SOFTWARE, fault.as_ref()),
+    }
+}
+
+fn config_argument(name: &'static str, about: &'static str) -> Result<PathBuf, clap::Error> {
+    let config = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .help("Configuration file [default: $MILLRACE_CONFIG, else ./millrace.toml]");
+    let after = "Every key of the file can be overridden by MILLRACE__SECTION__KEY.\n\
+        Exit codes: 0 drained, 64 bad configuration (all mistakes are listed), 70 a part died by itself.";
+    let matches = Command::new(name)
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(about)
+        .after_help(after)
+        .arg(config)
+        .try_get_matches()?;
+    Ok(matches.get_one::<String>("config").map_or_else(config::default_path, PathBuf::from))
+}
+
+fn fail(name: &str, code: u8, fault: &dyn std::error::Error) -> ExitCode {
+    let mut text = format!("{name}: {fault}");
+    let mut source = fault.source();
+    while let Some(cause) = source {
+        text.push_str(&format!("\n  because: {cause}"));
+        source = cause.source();
+    }
+    let _ = writeln!(std::io::stderr(), "{text}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,28 @@
+//! Names of log fields and metrics, in one place, since dashboards and alerts rely on them.
+
+/// Counter `{source, secret}`: webhooks whose signature fits, by the secret that matched.
+pub const WEBHOOK_VERIFIED: &str = "millrace_webhook_verified_total";
+/// Counter `{reason}`: requests refused at the edge; the reason never reaches the sender.
+pub const EDGE_REFUSED: &str = "millrace_edge_refused_total";
+/// Histogram: seconds from the first byte of a request to its answer.
+pub const REQUEST_SECONDS: &str = "millrace_request_seconds";
+/// Gauge: open connections of the public listener.
+pub const CONNECTIONS: &str = "millrace_http_connections";
+/// Counter `{result}`: publishes by how they ended.
+pub const PUBLISHED: &str = "millrace_published_total";
+/// Counter `{worker, outcome}`: messages settled for good.
+pub const SETTLED: &str = "millrace_settled_total";
+/// Counter `{worker}`: redeliveries that the inbox recognized.
+pub const DUPLICATES: &str = "millrace_duplicates_total";
+/// Counter `{worker, reason}`: messages parked for a later attempt.
+pub const PARKED: &str = "millrace_parked_total";
+/// Histogram `{worker}`: seconds from BEGIN to COMMIT of a batch.
+pub const BATCH_SECONDS: &str = "millrace_batch_seconds";
+/// Histogram `{worker}`: messages in a batch.
+pub const BATCH_MESSAGES: &str = "millrace_batch_messages";
+/// Counter `{kind}`: outbox and parked rows that the relay published.
+pub const RELAYED: &str = "millrace_relayed_total";
+/// Counter: lines appended to the audit log.
+pub const AUDIT_LINES: &str = "millrace_audit_lines_total";
+/// Counter `{reason}`: messages the audit worker refused.
+pub const AUDIT_REFUSED: &str = "millrace_audit_refused_total";
