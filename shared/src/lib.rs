@@ -4,9 +4,12 @@
 //! [`contract::Contract`] to `millrace_ingress::run`, `millrace_workers::run` and `millrace_cli::run`.
 
 pub mod amqp;
+pub mod auditlog;
 pub mod config;
 pub mod contract;
+pub mod db;
 pub mod lifecycle;
+pub mod pipeline;
 pub mod retry;
 pub mod telemetry;
 

@@ -1,6 +1,7 @@
 //! Consuming: batches of what is ready, settled once, by value, through the last delivery's own acker.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
@@ -58,11 +59,20 @@ pub struct Subscription {
     held: VecDeque<Delivery>,
 }
 
+/// What to do with messages that the broker hands out again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redelivered {
+    /// Each comes alone, so that one that kills its process is counted and harms no neighbour.
+    Alone,
+    /// They cannot harm: take them with the others.
+    Together,
+}
+
 /// One message as it arrived.
 #[derive(Debug)]
 pub struct Delivered {
-    /// Fields and body; fields that are no text are left out.
-    pub message: WireMessage,
+    /// Fields and body; fields that are no text are left out. Shared, since a batch may run more than once.
+    pub message: Arc<WireMessage>,
     /// The first field that is no text.
     pub fault: Option<WireFault>,
     /// The broker has handed it out before.
@@ -78,20 +88,20 @@ pub struct Batch {
 }
 
 impl Subscription {
-    /// Waits for one delivery, then takes what is ready, up to `most`, without waiting further. A redelivered
-    /// message comes alone.
+    /// Waits for one delivery, then takes what is ready, up to `most`, without waiting further.
     ///
     /// # Errors
     /// The connection broke, or the broker cancelled the consumer.
-    pub async fn next_batch(&mut self, most: usize) -> Result<Batch, AmqpFault> {
+    pub async fn next_batch(&mut self, most: usize, redelivered: Redelivered) -> Result<Batch, AmqpFault> {
+        let apart = |delivery: &Delivery| redelivered == Redelivered::Alone && delivery.redelivered;
         let first = match self.held.pop_front() {
             Some(held) => held,
             None => self.receive().await?,
         };
         let mut batch = vec![first];
-        while !batch[0].redelivered && batch.len() < most {
+        while !apart(&batch[0]) && batch.len() < most {
             match self.receive().now_or_never() {
-                Some(Ok(next)) if next.redelivered => {
+                Some(Ok(next)) if apart(&next) => {
                     self.held.push_back(next);
                     break;
                 }
@@ -119,7 +129,7 @@ impl Batch {
             .map(|delivery| {
                 ackers.push(delivery.acker);
                 let (message, fault) = properties::read(&delivery.properties, delivery.data);
-                Delivered { message, fault, redelivered: delivery.redelivered }
+                Delivered { message: Arc::new(message), fault, redelivered: delivery.redelivered }
             })
             .collect();
         Self { deliveries, ackers }

@@ -127,7 +127,7 @@ impl Field {
 /// Why a delivery's fields cannot be read as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireFault {
-    /// The value is a number, a table, not UTF-8 …
+    /// The value is a number, a table, not UTF-8, or has control characters, which neither lines nor jsonb take.
     #[error("field {} is not text", .0.name())]
     NotText(Field),
     /// Longer than any honest value.
@@ -157,9 +157,12 @@ impl WireMessage {
     /// Puts or replaces a field.
     ///
     /// # Errors
-    /// [`WireFault::TooLong`] beyond [`Field::longest`].
+    /// [`WireFault::TooLong`] beyond [`Field::longest`], [`WireFault::NotText`] for control characters.
     pub fn set(&mut self, field: Field, value: impl Into<String>) -> Result<(), WireFault> {
         let value = value.into();
+        if value.chars().any(char::is_control) {
+            return Err(WireFault::NotText(field));
+        }
         if value.len() > field.longest() {
             return Err(WireFault::TooLong(field));
         }

@@ -1,0 +1,192 @@
+//! The transaction of a batch, and the scopes inside it.
+//!
+//! [`BatchTx`] alone commits. [`BatchTx::scope`] puts one tenant in scope, [`ScopedTx::authorize`] turns the scope
+//! into the [`TenantTx`] that handlers get, and leaving verifies and clears the context. What a handler must not
+//! do does not compile:
+//!
+//! ```compile_fail,E0624
+//! fn handler(batch: millrace::db::BatchTx) {
+//!     let _ = batch.commit();
+//! }
+//! ```
+//! ```compile_fail,E0624
+//! fn handler(batch: &mut millrace::db::BatchTx, tenant: &millrace::contract::TenantId) {
+//!     let _ = batch.scope(tenant);
+//! }
+//! ```
+//! ```compile_fail,E0507
+//! fn handler(tx: &mut millrace::db::TenantTx<'_>) -> Box<dyn Send + '_> {
+//!     let taken: millrace::db::TenantTx<'_> = *tx;
+//!     Box::new(taken)
+//! }
+//! ```
+//! ```compile_fail,E0451
+//! fn handler<'a>(scope: millrace::db::ScopedTx<'a>) -> millrace::db::TenantTx<'a> {
+//!     millrace::db::TenantTx { scope }
+//! }
+//! ```
+//!
+//! Their compiling twin:
+//!
+//! ```
+//! fn handler(tx: &mut millrace::db::TenantTx<'_>) -> String {
+//!     let _connection: &mut sqlx::PgConnection = tx.conn();
+//!     tx.tenant().to_string()
+//! }
+//! ```
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnection, Postgres};
+use uuid::Uuid;
+
+use super::pool::begin_bounded;
+use super::{AppPool, ContextKey, DbFault};
+use crate::contract::{ActorKind, Permission, Principal, RoleTable, TenantId};
+
+/// The one transaction of a batch. Dropped without commit it rolls back.
+#[derive(Debug)]
+pub struct BatchTx {
+    connection: Connection,
+    context: ContextKey,
+    /// A scope was entered and not left.
+    scoped: bool,
+}
+
+/// A connection inside a transaction. When it is dropped there, the connection is closed and not pooled: the
+/// server rolls back, and no half-known state comes back to the pool.
+#[derive(Debug)]
+struct Connection(Option<PoolConnection<Postgres>>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(connection.detach());
+        }
+    }
+}
+
+impl BatchTx {
+    /// Begins.
+    pub(crate) async fn begin(pool: &AppPool, context: &ContextKey) -> Result<Self, DbFault> {
+        let mut connection = pool.acquire().await?;
+        begin_bounded(&mut connection).await?;
+        Ok(Self { connection: Connection(Some(connection)), context: context.clone(), scoped: false })
+    }
+
+    /// For the engine's own statements, which are written across tenants.
+    pub(crate) fn conn(&mut self) -> Result<&mut PgConnection, DbFault> {
+        self.connection.0.as_deref_mut().ok_or(DbFault::ScopeOpen)
+    }
+
+    /// Puts one tenant in scope. Two are never in scope at once.
+    pub(crate) async fn scope(&mut self, tenant: &TenantId) -> Result<ScopedTx<'_>, DbFault> {
+        if self.scoped {
+            return Err(DbFault::ScopeOpen);
+        }
+        let context = self.context.seal(tenant);
+        self.scoped = true;
+        sqlx::query!("SELECT set_config('app.ctx', $1, true)", context).fetch_one(self.conn()?).await?;
+        Ok(ScopedTx { batch: self, tenant: tenant.clone(), context })
+    }
+
+    /// Commits everything, and gives the connection back.
+    pub(crate) async fn commit(self) -> Result<(), DbFault> {
+        if self.scoped {
+            return Err(DbFault::ScopeOpen);
+        }
+        self.end("COMMIT").await
+    }
+
+    /// Rolls back everything, and gives the connection back.
+    pub(crate) async fn roll_back(self) -> Result<(), DbFault> {
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(mut self, statement: &'static str) -> Result<(), DbFault> {
+        sqlx::raw_sql(statement).execute(self.conn()?).await?;
+        drop(self.connection.0.take());
+        Ok(())
+    }
+}
+
+/// One tenant in scope, nobody authorized yet.
+#[derive(Debug)]
+pub struct ScopedTx<'a> {
+    batch: &'a mut BatchTx,
+    tenant: TenantId,
+    context: String,
+}
+
+/// A principal that may not do what its message asks; the scope is handed back, since the batch goes on.
+#[derive(Debug)]
+pub struct Denied<'a> {
+    /// Still in scope.
+    pub(crate) scope: ScopedTx<'a>,
+    /// Which rule said no.
+    pub(crate) rule: &'static str,
+}
+
+impl<'a> ScopedTx<'a> {
+    /// Lets a principal in, or says which rule keeps it out. Webhook, system and operator principals carry no
+    /// role: the grant of their publisher's key has bounded them before.
+    pub(crate) fn authorize(
+        self,
+        principal: &Principal,
+        permission: Permission,
+        roles: &RoleTable,
+    ) -> Result<TenantTx<'a>, Denied<'a>> {
+        let allowed = match (principal.kind, principal.role) {
+            (ActorKind::Webhook | ActorKind::System | ActorKind::Operator, _) => true,
+            (ActorKind::User | ActorKind::Service, Some(role)) => roles.allows(role, permission),
+            (ActorKind::User | ActorKind::Service, None) => false,
+        };
+        if allowed { Ok(TenantTx { scope: self }) } else { Err(Denied { scope: self, rule: "role_table" }) }
+    }
+
+    /// Verifies that the context is still the one that was set, and clears it.
+    pub(crate) async fn leave(self) -> Result<(), DbFault> {
+        let row = sqlx::query!(
+            "WITH scope AS MATERIALIZED (SELECT current_setting('app.ctx', true) AS context)
+             SELECT scope.context, set_config('app.ctx', '', true) FROM scope"
+        )
+        .fetch_one(self.batch.conn()?)
+        .await?;
+        if row.context.as_deref() != Some(self.context.as_str()) {
+            return Err(DbFault::ContextChanged);
+        }
+        self.batch.scoped = false;
+        Ok(())
+    }
+}
+
+/// What a handler holds of the database: one tenant's rows, in the batch's transaction, for a principal that may.
+#[derive(Debug)]
+pub struct TenantTx<'a> {
+    scope: ScopedTx<'a>,
+}
+
+impl<'a> TenantTx<'a> {
+    /// An executor. Row-level security shows it this tenant's rows and no others.
+    ///
+    /// # Panics
+    /// Never: a batch in scope has its connection until it commits, which ends every borrow of it.
+    #[expect(clippy::expect_used, reason = "a batch in scope has its connection")]
+    pub fn conn(&mut self) -> &mut PgConnection {
+        self.scope.batch.conn().expect("a batch in scope has its connection")
+    }
+
+    /// The tenant in scope.
+    pub fn tenant(&self) -> &TenantId {
+        &self.scope.tenant
+    }
+
+    /// A fresh id for a row of ours: UUIDv7, so that keys grow with time and leak no volume.
+    pub fn new_id(&self) -> Uuid {
+        Uuid::now_v7()
+    }
+
+    /// Ends the authorization; the scope stays for the tenant's next message.
+    pub(crate) fn release(self) -> ScopedTx<'a> {
+        self.scope
+    }
+}

@@ -1,0 +1,57 @@
+//! Database errors by what can be done about them.
+
+/// What went wrong with the database.
+#[derive(Debug, thiserror::Error)]
+pub enum DbFault {
+    /// The server is away, restarting, full, or in somebody's way: the same work can succeed later, and no
+    /// message is to blame.
+    #[error("the database is unavailable")]
+    Unavailable(#[source] sqlx::Error),
+    /// A statement failed for what it says.
+    #[error("a statement failed")]
+    Statement(#[source] sqlx::Error),
+    /// The role could read or change what isolation forbids; this never heals by itself.
+    #[error("role {0} is superuser, may bypass row-level security, or owns tables; log in as the worker's own role")]
+    Role(String),
+    /// The tenant context changed while a handler ran: a bug or an attack, so nothing of the batch stands.
+    #[error("the tenant context changed while it was in scope")]
+    ContextChanged,
+    /// A scope was dropped without being left, so what happened in it is not known.
+    #[error("a tenant scope was not left in order")]
+    ScopeOpen,
+    /// The configuration has no part that this process needs.
+    #[error("{0} is not configured for this process")]
+    NotConfigured(&'static str),
+}
+
+impl From<sqlx::Error> for DbFault {
+    fn from(error: sqlx::Error) -> Self {
+        if is_unavailable(&error) { Self::Unavailable(error) } else { Self::Statement(error) }
+    }
+}
+
+impl DbFault {
+    /// True when waiting helps.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+/// Errors that say nothing about the statement: the connection, the server's state, a lost race for locks.
+fn is_unavailable(error: &sqlx::Error) -> bool {
+    let database = match error {
+        sqlx::Error::Database(database) => database,
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => return true,
+        _ => return false,
+    };
+    let code = database.code().unwrap_or_default();
+    // 08 connection, 53 resources, 58 the system around it, 28 and 3D a login or database that an operator has
+    // yet to make, 57P01..3 shutdown and start, 40001, 40P01 and 55P03 races, 25006 a standby.
+    ["08", "53", "58", "28", "3D"].iter().any(|class| code.starts_with(class))
+        || ["57P01", "57P02", "57P03", "40001", "40P01", "55P03", "25006"].contains(&code.as_ref())
+}

@@ -1,0 +1,13 @@
+//! The only place where a pool exists, a tenant context is set, or a role is entered.
+
+mod batch;
+mod context;
+mod fault;
+mod operator;
+mod pool;
+
+pub use batch::{BatchTx, Denied, ScopedTx, TenantTx};
+pub use context::ContextKey;
+pub use fault::DbFault;
+pub use operator::OperatorTx;
+pub use pool::{AppPool, RelayPool, connect_options};

@@ -1,0 +1,86 @@
+//! Scope, authorize, handle: one tenant after the other, in org order, so that two batches cannot deadlock.
+
+use super::fate::{Changed, Fate, Fault};
+use super::open::Parcel;
+use super::road::{Culprits, Interrupted, Road, Step};
+use crate::contract::TenantId;
+use crate::db::{BatchTx, DbFault, ScopedTx};
+
+/// Handles every claimed message. A failure that leaves the transaction usable is noted and the run goes on, so that
+/// one rerun is enough for all of them; one that breaks the transaction ends the run at once.
+pub(super) async fn dispatch(road: &Road, tx: &mut BatchTx, steps: &mut [Step<'_>]) -> Result<(), Interrupted> {
+    let mut order: Vec<(TenantId, usize)> = steps
+        .iter()
+        .enumerate()
+        .filter(|(_, step)| step.fate.is_none())
+        .filter_map(|(place, step)| step.tenant.clone().map(|tenant| (tenant, place)))
+        .collect();
+    order.sort();
+    let mut culprits = Culprits::new();
+    for group in order.chunk_by(|a, b| a.0 == b.0) {
+        let ended = tenant_group(road, tx, steps, group, &mut culprits).await;
+        if let Err(interrupted) = ended {
+            // Once a statement of a known culprit has failed, whatever fails after it says nothing new.
+            return Err(if culprits.is_empty() { interrupted } else { Interrupted::Culprits(culprits) });
+        }
+    }
+    if culprits.is_empty() { Ok(()) } else { Err(Interrupted::Culprits(culprits)) }
+}
+
+async fn tenant_group(
+    road: &Road,
+    tx: &mut BatchTx,
+    steps: &mut [Step<'_>],
+    group: &[(TenantId, usize)],
+    culprits: &mut Culprits,
+) -> Result<(), Interrupted> {
+    let Some((tenant, _)) = group.first() else { return Ok(()) };
+    let mut scope = tx.scope(tenant).await?;
+    for (_, place) in group {
+        let step = &mut steps[*place];
+        if let Some((code, attempts)) = step.parcel.condemned {
+            culprits.push((*place, Fate::Dead { code, attempts }));
+            continue;
+        }
+        let (ended, back) = handle(road, scope, step.parcel).await;
+        scope = back;
+        match ended {
+            Ok(fate) => step.fate = Some(fate),
+            Err(Fault::Database(error)) => {
+                let fault = DbFault::from(error);
+                if fault.is_unavailable() {
+                    return Err(fault.into());
+                }
+                tracing::warn!(message.id = %step.parcel.message_id(), error = ?fault, "a handler's statement failed");
+                culprits.push((*place, Fate::Retry { code: "statement_failed" }));
+                return Err(fault.into());
+            }
+            Err(fault) => culprits.push((*place, fate_of(&fault))),
+        }
+    }
+    Ok(scope.leave().await?)
+}
+
+/// Authorizes one message and hands it to its handler. A denial is a settlement, not a failure.
+async fn handle<'t>(road: &Road, scope: ScopedTx<'t>, parcel: &Parcel) -> (Result<Fate, Fault>, ScopedTx<'t>) {
+    let (Some(prepared), Some(opened)) = (&parcel.prepared, &parcel.opened) else {
+        return (Err(Fault::Poison { code: "unprepared" }), scope);
+    };
+    match scope.authorize(&opened.envelope.principal, prepared.permission(), road.roles()) {
+        Err(denied) => (Ok(Fate::Denied { rule: denied.rule }), denied.scope),
+        Ok(mut tx) => {
+            let ended: Result<Changed, Fault> = prepared.run(&mut tx).await;
+            (ended.map(Fate::Applied), tx.release())
+        }
+    }
+}
+
+fn fate_of(fault: &Fault) -> Fate {
+    match fault {
+        Fault::Retry { code } => Fate::Retry { code },
+        Fault::Reject { code } => Fate::Rejected { code },
+        Fault::Deny { rule } => Fate::Denied { rule },
+        Fault::Poison { code } => Fate::Dead { code, attempts: 1 },
+        Fault::Database(_) => Fate::Retry { code: "statement_failed" },
+    }
+}

@@ -1,0 +1,135 @@
+//! Emit: one audit event for each settlement, sealed and stored in the outbox before the COMMIT.
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::fate::{Changed, Fate};
+use super::outbox::{OutboxRow, store};
+use super::road::{Road, RoadFault, Step};
+use crate::contract::{
+    AuditEvent, AuditLineFault, Envelope, Field, Lane, MessageId, Outcome, Principal, Route, Signer, TenantId,
+    Timestamp, WireMessage,
+};
+use crate::db::BatchTx;
+
+/// Stores the audit events of everything settled in this run.
+pub(super) async fn emit(
+    road: &Road,
+    tx: &mut BatchTx,
+    steps: &[Step<'_>],
+    now: Timestamp,
+) -> Result<Vec<OutboxRow>, RoadFault> {
+    let policy_version = road.roles().version();
+    let mut rows = Vec::with_capacity(steps.len());
+    for step in steps {
+        let Some((fate, outcome)) = step.fate.as_ref().and_then(|fate| Some((fate, fate.outcome()?))) else { continue };
+        let event = settlement(road, step, fate, outcome, now, &policy_version);
+        rows.push(OutboxRow::audit(&road.signer, &event, now).map_err(RoadFault::Audit)?);
+    }
+    store(tx.conn()?, &rows).await.map_err(crate::db::DbFault::from)?;
+    Ok(rows)
+}
+
+fn settlement(
+    road: &Road,
+    step: &Step<'_>,
+    fate: &Fate,
+    outcome: Outcome,
+    now: Timestamp,
+    policy_version: &str,
+) -> AuditEvent {
+    let parcel = step.parcel;
+    let envelope = parcel.opened.as_ref().map(|opened| &opened.envelope);
+    let (resource_type, resource_id) = match fate {
+        Fate::Applied(Changed { resource_type, resource_id }) => (*resource_type, resource_id.clone()),
+        _ => ("message", parcel.message_id()),
+    };
+    let action = match (&parcel.prepared, envelope) {
+        (Some(prepared), _) => prepared.action().to_owned(),
+        (None, Some(envelope)) => envelope.message_type.to_string(),
+        (None, None) => "message.unreadable".to_owned(),
+    };
+    let actor_id = match (&parcel.prepared, envelope) {
+        (Some(prepared), _) => prepared.actor(),
+        (None, Some(envelope)) => envelope.principal.actor_id(),
+        (None, None) => "unknown".to_owned(),
+    };
+    AuditEvent {
+        timestamp: now.to_string(),
+        org_id: step.tenant.clone().unwrap_or_else(TenantId::operator).to_string(),
+        actor_id,
+        action,
+        resource_type: resource_type.to_owned(),
+        resource_id,
+        metadata: metadata(step, fate),
+        event_id: road.event_key.event_id(&parcel.publisher(), &parcel.message_id(), outcome, 0),
+        outcome: outcome.to_string(),
+        policy_version: policy_version.to_owned(),
+    }
+}
+
+/// Ids and codes only. The tenant that an unauthentic message claims stands here and nowhere else.
+fn metadata(step: &Step<'_>, fate: &Fate) -> Map<String, Value> {
+    let parcel = step.parcel;
+    let envelope = parcel.opened.as_ref().map(|opened| &opened.envelope);
+    let claimed = parcel.wire.get(Field::OrgId).and_then(|org| TenantId::parse(org).ok());
+    let attempts = match fate {
+        Fate::Dead { attempts, .. } => Some(*attempts),
+        _ => None,
+    };
+    [
+        ("message_id", Some(parcel.message_id().into())),
+        ("publisher", Some(parcel.publisher().into())),
+        ("dedupe_key", envelope.and_then(|e| e.dedupe_key.clone()).map(Value::from)),
+        ("code", fate.code().map(Value::from)),
+        ("attempts", attempts.map(Value::from)),
+        (
+            "claimed_org_id",
+            claimed.filter(|_| step.tenant.as_ref() != claimed_home(step)).map(|c| c.to_string().into()),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    .collect()
+}
+
+/// The envelope's own tenant, when the line stands under it anyway.
+fn claimed_home<'s>(step: &'s Step<'_>) -> Option<&'s TenantId> {
+    step.parcel.opened.as_ref().and_then(|opened| opened.envelope.org_id.as_ref())
+}
+
+impl OutboxRow {
+    /// An audit event as a sealed message to the audit queue; its message id is the event id.
+    pub(super) fn audit(
+        signer: &Signer,
+        event: &AuditEvent,
+        now: Timestamp,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let wire = seal_event(signer, event, now)?;
+        Ok(Self { id: Uuid::now_v7(), route: Route::audit(), wire: std::sync::Arc::new(wire) })
+    }
+}
+
+fn seal_event(
+    signer: &Signer,
+    event: &AuditEvent,
+    now: Timestamp,
+) -> Result<WireMessage, Box<dyn std::error::Error + Send + Sync>> {
+    let body = event.render().map_err(|fault: AuditLineFault| fault)?;
+    let envelope = Envelope {
+        message_id: MessageId::from(event.event_id),
+        message_type: AuditEvent::message_type(),
+        schema_version: 1,
+        content_type: "application/json".to_owned(),
+        org_id: TenantId::parse(&event.org_id).ok(),
+        principal: Principal::system(signer.publisher().as_str()),
+        token: None,
+        origin: None,
+        dedupe_key: None,
+        correlation_id: None,
+        causation_id: None,
+        issued_at: now,
+        expected_version: None,
+    };
+    Ok(signer.seal(&envelope, Lane::Main, body)?)
+}

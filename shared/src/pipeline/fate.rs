@@ -1,0 +1,108 @@
+//! How a message can go on from here.
+
+use std::time::Duration;
+
+use crate::contract::Outcome;
+
+/// What a handler changed. Success has to name its target, so that the audit line cannot be forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    pub(super) resource_type: &'static str,
+    pub(super) resource_id: String,
+}
+
+impl Changed {
+    /// The resource that was created, changed or removed.
+    pub fn resource(resource_type: &'static str, resource_id: impl Into<String>) -> Self {
+        Self { resource_type, resource_id: resource_id.into() }
+    }
+}
+
+/// A handler's failure, which states its fate where it happens. Codes are stable texts that operators and callers
+/// see; they never carry values.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// Transient: try again later, and count it.
+    #[error("try again: {code}")]
+    Retry {
+        /// What was missing.
+        code: &'static str,
+    },
+    /// A final answer of the business: committed, audited, visible to the caller.
+    #[error("rejected: {code}")]
+    Reject {
+        /// Why.
+        code: &'static str,
+    },
+    /// The principal may not do this.
+    #[error("denied by {rule}")]
+    Deny {
+        /// By which rule.
+        rule: &'static str,
+    },
+    /// It can never succeed: dead at once.
+    #[error("poison: {code}")]
+    Poison {
+        /// Why.
+        code: &'static str,
+    },
+    /// A statement failed. Whether the message or the server is to blame, the pipeline finds out.
+    #[error("a statement of the handler failed")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Where a message is going.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Its effect is in the transaction.
+    Applied(Changed),
+    /// Nobody handles this kind of provider event.
+    Ignored,
+    /// The business said no.
+    Rejected { code: &'static str },
+    /// The role table said no.
+    Denied { rule: &'static str },
+    /// The publisher's grant does not cover it; no inbox row, since nothing was decided about its content.
+    OutsideGrant { rule: &'static str },
+    /// Set aside.
+    Dead { code: &'static str, attempts: i32 },
+    /// Again later, counted.
+    Retry { code: &'static str },
+    /// Again later, not counted, for as long as `window`; then dead.
+    Wait { code: &'static str, window: Duration },
+    /// Parked in this transaction.
+    Parked { code: &'static str },
+    /// Settled before; nothing to do but ack.
+    Duplicate,
+}
+
+impl Fate {
+    /// The outcome that gets an audit line, if this is one.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Self::Applied(_) => Some(Outcome::Applied),
+            Self::Ignored => Some(Outcome::Ignored),
+            Self::Rejected { .. } => Some(Outcome::Rejected),
+            Self::Denied { .. } | Self::OutsideGrant { .. } => Some(Outcome::Denied),
+            Self::Dead { .. } => Some(Outcome::Dead),
+            Self::Retry { .. } | Self::Wait { .. } | Self::Parked { .. } | Self::Duplicate => None,
+        }
+    }
+
+    /// The stable code or rule behind it, for lines and metrics.
+    pub(super) fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Rejected { code } | Self::Dead { code, .. } | Self::Retry { code } | Self::Parked { code } => {
+                Some(code)
+            }
+            Self::Wait { code, .. } => Some(code),
+            Self::Denied { rule } | Self::OutsideGrant { rule } => Some(rule),
+            Self::Applied(_) | Self::Ignored | Self::Duplicate => None,
+        }
+    }
+
+    /// Does the message leave an inbox row? A parked or dead one must not: its later copy has the same key.
+    pub(super) fn claims(&self) -> bool {
+        matches!(self, Self::Applied(_) | Self::Ignored | Self::Rejected { .. } | Self::Denied { .. })
+    }
+}

@@ -1,0 +1,157 @@
+//! Handlers: what adopters and the domains write.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::fate::{Changed, Fault};
+use crate::contract::{
+    CheckedContract, Envelope, Malformed, MessageId, Payload, PayloadEntry, Permission, Principal, Tenancy, Timestamp,
+    WorkerName,
+};
+use crate::db::TenantTx;
+
+/// A payload on its way to its handler. It carries the times a handler needs, so that handlers need no clock and a
+/// rerun decides the same.
+#[derive(Debug)]
+pub struct Message<P> {
+    /// The body.
+    pub payload: P,
+    /// Equal for every copy of this message.
+    pub id: MessageId,
+    /// For whom it acts.
+    pub principal: Principal,
+    /// When its publisher sealed it; for webhooks the time of receipt.
+    pub received_at: Timestamp,
+    /// When this batch began.
+    pub decided_at: Timestamp,
+}
+
+/// Applies one kind of payload inside one tenant's transaction. It does no I/O but SQL, decides a rejection before it
+/// writes, and may run again before its batch commits.
+pub trait Handler: Send + Sync + 'static {
+    /// What it handles.
+    type Payload: Payload;
+
+    /// Applies the message, and says what changed.
+    ///
+    /// # Errors
+    /// [`Fault`] states the message's fate.
+    fn handle(
+        &self,
+        tx: &mut TenantTx<'_>,
+        message: &Message<Self::Payload>,
+    ) -> impl Future<Output = Result<Changed, Fault>> + Send;
+}
+
+type Handling<'a> = Pin<Box<dyn Future<Output = Result<Changed, Fault>> + Send + 'a>>;
+
+/// A parsed message bound to its handler.
+pub(super) trait Prepared: Send + Sync {
+    fn tenancy(&self) -> Tenancy;
+    fn action(&self) -> &str;
+    fn actor(&self) -> String;
+    fn permission(&self) -> Permission;
+    fn run<'a>(&'a self, tx: &'a mut TenantTx<'_>) -> Handling<'a>;
+}
+
+struct Bound<H: Handler> {
+    handler: Arc<H>,
+    message: Message<H::Payload>,
+}
+
+impl<H: Handler> Prepared for Bound<H> {
+    fn tenancy(&self) -> Tenancy {
+        self.message.payload.tenancy()
+    }
+
+    fn action(&self) -> &str {
+        self.message.payload.action()
+    }
+
+    fn actor(&self) -> String {
+        self.message.payload.actor(&self.message.principal)
+    }
+
+    fn permission(&self) -> Permission {
+        H::Payload::PERMISSION
+    }
+
+    fn run<'a>(&'a self, tx: &'a mut TenantTx<'_>) -> Handling<'a> {
+        Box::pin(self.handler.handle(tx, &self.message))
+    }
+}
+
+type Prepare = dyn Fn(&Envelope, &[u8], Timestamp) -> Result<Box<dyn Prepared>, Malformed> + Send + Sync;
+
+/// The handlers of one worker, an explicit list that reads as its table of contents.
+#[derive(Default)]
+pub struct Handlers {
+    prepare: BTreeMap<&'static str, (u32, Box<Prepare>)>,
+    twice: Vec<&'static str>,
+}
+
+impl std::fmt::Debug for Handlers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.prepare.keys()).finish()
+    }
+}
+
+impl Handlers {
+    /// Adds a handler.
+    #[must_use]
+    pub fn with<H: Handler>(mut self, handler: H) -> Self {
+        let handler = Arc::new(handler);
+        let prepare = move |envelope: &Envelope, body: &[u8], decided_at| {
+            let message = Message {
+                payload: H::Payload::parse(body)?,
+                id: envelope.message_id.clone(),
+                principal: envelope.principal.clone(),
+                received_at: envelope.issued_at,
+                decided_at,
+            };
+            Ok(Box::new(Bound { handler: Arc::clone(&handler), message }) as Box<dyn Prepared>)
+        };
+        let entry = (H::Payload::SCHEMA_VERSION, Box::new(prepare) as Box<Prepare>);
+        if self.prepare.insert(H::Payload::NAME, entry).is_some() {
+            self.twice.push(H::Payload::NAME);
+        }
+        self
+    }
+
+    /// What does not fit between this list and the contract's worker.
+    pub fn mistakes(&self, contract: &CheckedContract, worker: &WorkerName) -> Vec<String> {
+        let listed: Vec<&PayloadEntry> = contract.payloads_of(worker).collect();
+        let twice = self.twice.iter().map(|name| format!("{name} has two handlers"));
+        let without = listed
+            .iter()
+            .filter(|entry| !self.prepare.contains_key(entry.name.as_str()))
+            .map(|entry| format!("{} has no handler", entry.name));
+        let foreign = self
+            .prepare
+            .keys()
+            .filter(|name| !listed.iter().any(|entry| entry.name.as_str() == **name))
+            .map(|name| format!("{name} has a handler, but the contract gives it to another worker or to none"));
+        let unknown = (!contract.workers().contains(worker)).then(|| format!("the contract has no worker {worker}"));
+        twice.chain(without).chain(foreign).chain(unknown).collect()
+    }
+
+    /// Parses a body for its handler; `None` for a type or version this build does not know.
+    pub(super) fn prepare(
+        &self,
+        envelope: &Envelope,
+        body: &[u8],
+        decided_at: Timestamp,
+    ) -> Option<Result<Box<dyn Prepared>, Malformed>> {
+        let (version, prepare) = self.prepare.get(envelope.message_type.as_str())?;
+        (envelope.schema_version <= *version).then(|| prepare(envelope, body, decided_at))
+    }
+}
+
+/// Lists handlers: `handlers![Create, Rename { .. }]`.
+#[macro_export]
+macro_rules! handlers {
+    ($($handler:expr),* $(,)?) => {
+        $crate::pipeline::Handlers::default()$(.with($handler))*
+    };
+}

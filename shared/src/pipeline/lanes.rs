@@ -1,0 +1,212 @@
+//! The lanes of a worker process: each takes batches from one queue over a channel of its own, settles them, acks.
+//!
+//! Several lanes serve main, one serves overflow and one the broker's dead letters, so none waits behind another.
+//! Whatever breaks on the broker's side drops the whole session and builds a new one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::outbox::{Outbox, OutboxRow};
+use super::road::{Road, RoadFault};
+use crate::amqp::{AmqpFault, Batch, Dialer, Redelivered, Session, Subscription};
+use crate::contract::{Lane, Topology};
+use crate::db::DbFault;
+use crate::lifecycle::Drain;
+use crate::retry::RetrySchedule;
+
+/// Most messages of a batch.
+const BATCH: usize = 64;
+/// What the broker hands a lane in advance: the batch in flight and the next.
+const PREFETCH: u16 = 128;
+/// Lanes that serve the main queue.
+const MAIN_LANES: usize = 2;
+/// How long a drain waits for the COMMIT in flight before it rolls back.
+const COMMIT_GRACE: Duration = Duration::from_secs(3);
+
+/// Why the lanes ended by themselves.
+#[derive(Debug, thiserror::Error)]
+pub enum LanesFault {
+    /// What waiting does not heal, such as a role above row-level security.
+    #[error(transparent)]
+    Road(#[from] RoadFault),
+    /// A lane panicked.
+    #[error("a lane died")]
+    Died(#[from] tokio::task::JoinError),
+}
+
+/// What a lane does with its batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Duty {
+    Process,
+    Condemn,
+}
+
+/// Why a lane stopped.
+enum Ended {
+    Drained,
+    Lost(AmqpFault),
+    Broken(RoadFault),
+}
+
+/// All lanes of one process.
+#[derive(Debug)]
+pub struct Lanes {
+    road: Arc<Road>,
+    dialer: Dialer,
+    outbox: Outbox,
+    consuming: Arc<AtomicBool>,
+}
+
+impl Lanes {
+    /// Puts them together; nothing runs yet.
+    pub fn new(road: Road, dialer: Dialer, outbox: Outbox) -> Self {
+        Self { road: Arc::new(road), dialer, outbox, consuming: Arc::default() }
+    }
+
+    /// True while every lane has its consumer.
+    pub fn consuming(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.consuming)
+    }
+
+    /// Runs until the drain is done. Broker and database may go and come back.
+    ///
+    /// # Errors
+    /// [`LanesFault`]: only what waiting does not heal.
+    pub async fn run(self, drain: &Drain) -> Result<(), LanesFault> {
+        let mut delays = RetrySchedule::connections().delays();
+        while !drain.begun() {
+            match Session::connect(&self.dialer).await {
+                Ok(session) => match self.session(session, drain).await? {
+                    None => return Ok(()),
+                    Some(fault) => {
+                        delays.reset();
+                        tracing::warn!(error = %fault, cause = ?std::error::Error::source(&fault), "consuming stopped");
+                    }
+                },
+                Err(fault) => {
+                    tracing::warn!(error = %fault, cause = ?std::error::Error::source(&fault), "cannot consume");
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(delays.next_delay()) => {}
+                () = drain.started() => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// One life of the consuming connection: `None` when drained, else what broke it.
+    async fn session(&self, session: Session, drain: &Drain) -> Result<Option<AmqpFault>, LanesFault> {
+        let mut lanes = JoinSet::new();
+        let stop = CancellationToken::new();
+        for (queue, duty) in self.queues() {
+            match session.subscribe(&queue, PREFETCH).await {
+                Ok(subscription) => {
+                    let lane = LaneLoop {
+                        road: Arc::clone(&self.road),
+                        outbox: self.outbox.clone(),
+                        duty,
+                        drain: drain.clone(),
+                        stop: stop.clone(),
+                    };
+                    lanes.spawn(lane.run(subscription));
+                }
+                Err(fault) => return Ok(Some(fault)),
+            }
+        }
+        self.consuming.store(true, Ordering::Relaxed);
+        let mut lost = None;
+        while let Some(ended) = lanes.join_next().await {
+            self.consuming.store(false, Ordering::Relaxed);
+            match ended? {
+                Ended::Drained => {}
+                Ended::Lost(fault) => lost = lost.or(Some(fault)),
+                Ended::Broken(fault) => return Err(fault.into()),
+            }
+            stop.cancel();
+        }
+        session.close().await;
+        Ok(lost.filter(|_| !drain.begun()))
+    }
+
+    fn queues(&self) -> Vec<(String, Duty)> {
+        let work = |lane| (Topology::work_queue(&self.road.worker, lane), Duty::Process);
+        let mut queues = vec![work(Lane::Main); MAIN_LANES];
+        queues.push(work(Lane::Overflow));
+        queues.push((Topology::DEAD_QUEUE.to_owned(), Duty::Condemn));
+        queues
+    }
+}
+
+struct LaneLoop {
+    road: Arc<Road>,
+    outbox: Outbox,
+    duty: Duty,
+    drain: Drain,
+    stop: CancellationToken,
+}
+
+impl LaneLoop {
+    async fn run(self, mut subscription: Subscription) -> Ended {
+        loop {
+            let batch = tokio::select! {
+                biased;
+                () = self.drain.started() => return Ended::Drained,
+                () = self.stop.cancelled() => return Ended::Drained,
+                batch = subscription.next_batch(BATCH, Redelivered::Alone) => match batch {
+                    Ok(batch) => batch,
+                    Err(fault) => return Ended::Lost(fault),
+                },
+            };
+            let rows = tokio::select! {
+                settled = self.settle(&batch) => match settled {
+                    Ok(rows) => rows,
+                    Err(fault) => return Ended::Broken(fault),
+                },
+                () = self.grace_over() => return Ended::Drained,
+            };
+            if let Err(fault) = batch.ack().await {
+                self.outbox.publish(rows).await;
+                return Ended::Lost(fault);
+            }
+            self.outbox.publish(rows).await;
+        }
+    }
+
+    /// Settles the batch, waiting as long as the database is away: the deliveries stay unacked, nothing is counted,
+    /// and no further ones are taken.
+    async fn settle(&self, batch: &Batch) -> Result<Vec<OutboxRow>, RoadFault> {
+        let mut delays = RetrySchedule::connections().delays();
+        loop {
+            let settled = match self.duty {
+                Duty::Process => self.road.process(&batch.deliveries).await,
+                Duty::Condemn => self.road.condemn(&batch.deliveries).await,
+            };
+            match settled {
+                Err(RoadFault::Database(fault)) if waits(&fault) => {
+                    tracing::warn!(error = %fault, cause = ?std::error::Error::source(&fault), "the batch waits");
+                    tokio::time::sleep(delays.next_delay()).await;
+                }
+                settled => return settled,
+            }
+        }
+    }
+
+    async fn grace_over(&self) {
+        self.drain.started().await;
+        tokio::select! {
+            () = tokio::time::sleep(COMMIT_GRACE) => {}
+            () = self.drain.escalated() => {}
+        }
+    }
+}
+
+/// Everything heals by waiting, except a role above row-level security and missing configuration: a statement that
+/// fails without a message to blame is a migration or a grant that is yet to come.
+fn waits(fault: &DbFault) -> bool {
+    !matches!(fault, DbFault::Role(_) | DbFault::NotConfigured(_))
+}

@@ -1,0 +1,25 @@
+//! The road of a message through a worker, one verb a file. No domain word in it.
+
+mod bridge;
+mod bury;
+mod claim;
+mod dispatch;
+mod emit;
+mod fate;
+mod handler;
+mod lanes;
+mod open;
+mod operator;
+mod outbox;
+mod park;
+mod relay;
+mod resolve;
+mod road;
+
+pub use fate::{Changed, Fault};
+pub use handler::{Handler, Handlers, Message};
+pub use lanes::{Lanes, LanesFault};
+pub use operator::OperatorAct;
+pub use outbox::Outbox;
+pub use relay::Relay;
+pub use road::{Road, RoadFault};

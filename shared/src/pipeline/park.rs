@@ -1,0 +1,153 @@
+//! Park: attempts are counted and waits are kept in Postgres, in the batch's transaction.
+
+use std::time::Duration;
+
+use super::fate::Fate;
+use super::open::Parcel;
+use super::road::{Road, Step};
+use crate::contract::{Route, Timestamp, WireMessage};
+use crate::db::{BatchTx, DbFault};
+use crate::retry::RetrySchedule;
+
+/// Parks what has to wait, declares dead what has waited or failed long enough, and clears the row of everything that
+/// is settled.
+pub(super) async fn park(road: &Road, tx: &mut BatchTx, steps: &mut [Step<'_>], now: Timestamp) -> Result<(), DbFault> {
+    for step in steps.iter_mut() {
+        step.fate = match step.fate.take() {
+            Some(Fate::Retry { code }) => Some(retry(road, tx, step, code, now).await?),
+            Some(Fate::Wait { code, window }) => Some(wait(road, tx, step, code, window, now).await?),
+            settled => settled,
+        };
+    }
+    clear(tx, steps).await
+}
+
+/// What is known of a message that was here before.
+struct Kept {
+    attempts: i32,
+    waits: i32,
+    first_parked_at: Timestamp,
+}
+
+async fn kept(tx: &mut BatchTx, parcel: &Parcel, now: Timestamp) -> Result<Kept, DbFault> {
+    let row = sqlx::query!(
+        "SELECT attempts, waits, first_parked_at FROM engine.parked
+         WHERE publisher = $1 AND message_id = $2 FOR UPDATE",
+        parcel.publisher(),
+        parcel.message_id(),
+    )
+    .fetch_optional(tx.conn()?)
+    .await?;
+    Ok(row.map_or(Kept { attempts: 0, waits: 0, first_parked_at: now }, |row| Kept {
+        attempts: row.attempts,
+        waits: row.waits,
+        first_parked_at: Timestamp::new(row.first_parked_at),
+    }))
+}
+
+async fn retry(
+    road: &Road,
+    tx: &mut BatchTx,
+    step: &Step<'_>,
+    code: &'static str,
+    now: Timestamp,
+) -> Result<Fate, DbFault> {
+    let mut kept = kept(tx, step.parcel, now).await?;
+    kept.attempts += i32::from(!step.parcel.counted);
+    let attempts = kept.attempts.max(1);
+    if attempts >= i32::try_from(road.retry.max_attempts).unwrap_or(i32::MAX) {
+        return Ok(Fate::Dead { code, attempts });
+    }
+    let delay = RetrySchedule::messages(road.retry.backoff_multiplier).delay(attempts.unsigned_abs() - 1);
+    store(road, tx, step.parcel, &kept, code, Some(now.moment() + delay)).await?;
+    Ok(Fate::Parked { code })
+}
+
+async fn wait(
+    road: &Road,
+    tx: &mut BatchTx,
+    step: &Step<'_>,
+    code: &'static str,
+    window: Duration,
+    now: Timestamp,
+) -> Result<Fate, DbFault> {
+    let mut kept = kept(tx, step.parcel, now).await?;
+    if now.moment() - kept.first_parked_at.moment() > window {
+        return Ok(Fate::Dead { code, attempts: kept.attempts });
+    }
+    let delay = RetrySchedule::waits().delay(kept.waits.unsigned_abs());
+    kept.waits += 1;
+    store(road, tx, step.parcel, &kept, code, Some(now.moment() + delay)).await?;
+    Ok(Fate::Parked { code })
+}
+
+async fn store(
+    road: &Road,
+    tx: &mut BatchTx,
+    parcel: &Parcel,
+    kept: &Kept,
+    code: &str,
+    not_before: Option<time::OffsetDateTime>,
+) -> Result<(), DbFault> {
+    let wire: &WireMessage = &parcel.wire;
+    let route = Route::work(&road.worker, wire.lane());
+    sqlx::query!(
+        "INSERT INTO engine.parked AS p
+           (publisher, message_id, exchange, routing_key, fields, body, attempts, waits, reason, first_parked_at, not_before)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+         ON CONFLICT (publisher, message_id) DO UPDATE SET
+           attempts = EXCLUDED.attempts, waits = EXCLUDED.waits, reason = EXCLUDED.reason, not_before = EXCLUDED.not_before",
+        parcel.publisher(),
+        parcel.message_id(),
+        route.exchange,
+        route.routing_key,
+        wire.fields_json(),
+        wire.body,
+        kept.attempts,
+        kept.waits,
+        code,
+        kept.first_parked_at.moment(),
+        not_before,
+    )
+    .execute(tx.conn()?)
+    .await?;
+    Ok(())
+}
+
+/// A settled message needs no row any more.
+async fn clear(tx: &mut BatchTx, steps: &[Step<'_>]) -> Result<(), DbFault> {
+    let settled =
+        |step: &&Step<'_>| step.parcel.opened.is_some() && !matches!(step.fate, Some(Fate::Parked { .. }) | None);
+    let (publishers, ids): (Vec<_>, Vec<_>) =
+        steps.iter().filter(settled).map(|step| (step.parcel.publisher(), step.parcel.message_id())).unzip();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "DELETE FROM engine.parked p USING UNNEST($1::text[], $2::text[]) AS s (publisher, message_id)
+         WHERE p.publisher = s.publisher AND p.message_id = s.message_id",
+        &publishers,
+        &ids,
+    )
+    .execute(tx.conn()?)
+    .await?;
+    Ok(())
+}
+
+/// Counts a redelivered message before it runs, in a commit of its own: should it kill the process, the count stays.
+/// One that has used up its attempts this way is condemned.
+pub(super) async fn count_redelivered(road: &Road, parcels: &mut [Parcel]) -> Result<(), DbFault> {
+    for parcel in parcels.iter_mut().filter(|p| p.redelivered && p.fate.is_none() && p.opened.is_some()) {
+        let mut tx = BatchTx::begin(&road.pool, &road.context).await?;
+        let now = Timestamp::new(time::OffsetDateTime::now_utc());
+        let mut kept = kept(&mut tx, parcel, now).await?;
+        kept.attempts += 1;
+        store(road, &mut tx, parcel, &kept, "redelivered", None).await?;
+        tx.commit().await?;
+        parcel.counted = true;
+        if kept.attempts > i32::try_from(road.retry.max_attempts).unwrap_or(i32::MAX) {
+            parcel.condemned = Some(("crash_loop", kept.attempts - 1));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! The relay: publishes what a crash left in the outbox and what is due in `parked`, verbatim. It holds no sealing
+//! key, so it can delay a message but not forge one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::outbox::confirmed;
+use crate::amqp::Publisher;
+use crate::contract::{Route, WireFault, WireMessage};
+use crate::db::{DbFault, RelayPool};
+use crate::lifecycle::Drain;
+use crate::retry::RetrySchedule;
+use crate::telemetry::fields;
+
+/// Pause when nothing is due.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Most rows of one sweep.
+const SWEEP: i64 = 500;
+/// Transaction-level lock that lets one relay sweep at a time. Not bound to a session, so poolers may stand between.
+const SWEEP_LOCK: i64 = 0x6d69_6c6c;
+
+/// Sweeps until it is drained. Several may run; one sweeps at a time.
+#[derive(Debug)]
+pub struct Relay {
+    /// As the relay role.
+    pub pool: RelayPool,
+    /// As the relay user.
+    pub publisher: Publisher,
+}
+
+impl Relay {
+    /// Runs until the drain begins.
+    ///
+    /// # Errors
+    /// The database refuses the role; everything else is waited for.
+    pub async fn run(&self, drain: &Drain) -> Result<(), DbFault> {
+        let mut delays = RetrySchedule::connections().delays();
+        while !drain.begun() {
+            let pause = match self.sweep().await {
+                Ok(0) => PAUSE,
+                Ok(_) => {
+                    delays.reset();
+                    continue;
+                }
+                Err(DbFault::Role(role)) => return Err(DbFault::Role(role)),
+                Err(fault) => {
+                    tracing::warn!(error = %fault, cause = ?std::error::Error::source(&fault), "the relay waits");
+                    delays.next_delay()
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = drain.started() => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn sweep(&self) -> Result<usize, DbFault> {
+        self.publisher.connected().await;
+        let mut tx = self.pool.begin().await?;
+        let mine = sqlx::query_scalar!(r#"SELECT pg_try_advisory_xact_lock($1) AS "mine!""#, SWEEP_LOCK)
+            .fetch_one(&mut *tx)
+            .await?;
+        if !mine {
+            return Ok(0);
+        }
+        let relayed = self.outbox(&mut tx).await? + self.parked(&mut tx).await?;
+        tx.commit().await?;
+        Ok(relayed)
+    }
+
+    /// Rows old enough that their own worker has not published them.
+    async fn outbox(&self, tx: &mut sqlx::PgTransaction<'static>) -> Result<usize, DbFault> {
+        let rows = sqlx::query!(
+            "SELECT id, exchange, routing_key, fields, body FROM engine.outbox
+             WHERE created_at < now() - interval '5 seconds' ORDER BY created_at LIMIT $1",
+            SWEEP
+        )
+        .fetch_all(&mut **tx)
+        .await?;
+        let messages = rows.into_iter().filter_map(|row| {
+            let wire = readable(WireMessage::from_json(&row.fields, row.body), row.id)?;
+            Some((row.id, Route { exchange: row.exchange, routing_key: row.routing_key }, wire))
+        });
+        let sent: Vec<Uuid> = confirmed(&self.publisher, messages).await;
+        sqlx::query!("DELETE FROM engine.outbox WHERE id = ANY($1)", &sent).execute(&mut **tx).await?;
+        metrics::counter!(fields::RELAYED, "kind" => "outbox").increment(sent.len() as u64);
+        Ok(sent.len())
+    }
+
+    /// Rows whose time has come. The row stays, with its attempts, until the message is settled.
+    async fn parked(&self, tx: &mut sqlx::PgTransaction<'static>) -> Result<usize, DbFault> {
+        let rows = sqlx::query!(
+            r#"SELECT publisher, message_id, exchange, routing_key, fields, body, not_before AS "not_before!"
+               FROM engine.parked WHERE not_before <= now() ORDER BY not_before LIMIT $1"#,
+            SWEEP
+        )
+        .fetch_all(&mut **tx)
+        .await?;
+        let due: Vec<(String, String, OffsetDateTime)> =
+            rows.iter().map(|r| (r.publisher.clone(), r.message_id.clone(), r.not_before)).collect();
+        let messages = rows.into_iter().enumerate().filter_map(|(place, row)| {
+            let wire = readable(WireMessage::from_json(&row.fields, row.body), &row.message_id)?;
+            Some((place, Route { exchange: row.exchange, routing_key: row.routing_key }, wire))
+        });
+        let sent = confirmed(&self.publisher, messages).await;
+        let released: Vec<_> = sent.iter().map(|place| due[*place].clone()).collect();
+        release(tx, &released).await?;
+        metrics::counter!(fields::RELAYED, "kind" => "parked").increment(sent.len() as u64);
+        Ok(sent.len())
+    }
+}
+
+/// Marks rows as in flight, unless the message has failed again in the meantime and waits for another time.
+async fn release(
+    tx: &mut sqlx::PgTransaction<'static>,
+    rows: &[(String, String, OffsetDateTime)],
+) -> Result<(), DbFault> {
+    let publishers: Vec<_> = rows.iter().map(|row| row.0.clone()).collect();
+    let ids: Vec<_> = rows.iter().map(|row| row.1.clone()).collect();
+    let times: Vec<_> = rows.iter().map(|row| row.2).collect();
+    sqlx::query!(
+        "UPDATE engine.parked p SET not_before = NULL
+         FROM UNNEST($1::text[], $2::text[], $3::timestamptz[]) AS s (publisher, message_id, not_before)
+         WHERE p.publisher = s.publisher AND p.message_id = s.message_id AND p.not_before = s.not_before",
+        &publishers,
+        &ids,
+        &times,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+fn readable(message: Result<WireMessage, WireFault>, id: impl std::fmt::Display) -> Option<Arc<WireMessage>> {
+    message.map_err(|fault| tracing::error!(error = %fault, %id, "a stored message cannot be read")).ok().map(Arc::new)
+}

@@ -1,0 +1,47 @@
+//! The log behind an async face: file work runs on a blocking thread.
+
+use millrace::auditlog::{AuditLog, Entry, LogFault};
+use millrace::lifecycle::Drain;
+use millrace::retry::RetrySchedule;
+use millrace::telemetry::fields;
+
+/// Owns the open log.
+pub(super) struct Writer {
+    log: Option<AuditLog>,
+}
+
+impl Writer {
+    pub(super) fn new(log: AuditLog) -> Self {
+        Self { log: Some(log) }
+    }
+
+    /// Appends, waiting as long as the disk refuses. False when the drain began before it could be done.
+    pub(super) async fn write(&mut self, entries: Vec<Entry>, drain: &Drain) -> Result<bool, LogFault> {
+        let mut delays = RetrySchedule::connections().delays();
+        let mut entries = entries;
+        loop {
+            let Some(mut log) = self.log.take() else { return Ok(false) };
+            let appending = tokio::task::spawn_blocking(move || {
+                let appended = log.append(&entries);
+                (log, entries, appended)
+            });
+            // A panic in there would have lost the log; the process ends and a new one recovers it.
+            let Ok((log, back, appended)) = appending.await else { return Ok(false) };
+            (self.log, entries) = (Some(log), back);
+            match appended {
+                Ok(written) => {
+                    metrics::counter!(fields::AUDIT_LINES).increment(written as u64);
+                    return Ok(true);
+                }
+                Err(fault @ LogFault::Io { .. }) => {
+                    tracing::error!(error = %fault, cause = ?std::error::Error::source(&fault), "the audit log waits");
+                }
+                Err(fault) => return Err(fault),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(delays.next_delay()) => {}
+                () = drain.started() => return Ok(false),
+            }
+        }
+    }
+}

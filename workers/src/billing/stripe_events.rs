@@ -1,0 +1,33 @@
+//! Stripe events, applied in whatever order they come.
+
+use millrace::contract::payloads::{StripeChange, StripeEvent};
+use millrace::db::TenantTx;
+use millrace::pipeline::{Changed, Fault, Handler, Message};
+
+use super::{access, history, invoices, subscriptions};
+
+/// Provider name in billing rows.
+pub(super) const STRIPE: &str = "stripe";
+
+/// Mirrors the event's object, evaluates access again, and notes what happened.
+#[derive(Debug, Clone, Copy)]
+pub struct ApplyStripeEvent;
+
+impl Handler for ApplyStripeEvent {
+    type Payload = StripeEvent;
+
+    async fn handle(&self, tx: &mut TenantTx<'_>, message: &Message<StripeEvent>) -> Result<Changed, Fault> {
+        let event = &message.payload;
+        let (target, kind, change) = match &event.change {
+            Some(StripeChange::Subscription(object)) => {
+                (&object.id, "subscription", subscriptions::merge(tx, object).await?)
+            }
+            Some(StripeChange::Invoice(object)) => (&object.id, "invoice", invoices::merge(tx, object).await?),
+            // The pipeline settles these as ignored before any handler.
+            None => return Err(Fault::Poison { code: "unhandled_event" }),
+        };
+        access::evaluate(tx, message.decided_at).await?;
+        history::note(tx, &event.head, target, change).await?;
+        Ok(Changed::resource(kind, target))
+    }
+}

@@ -1,0 +1,10 @@
+//! The billing worker.
+
+use std::process::ExitCode;
+
+use millrace::handlers;
+use millrace_workers::billing::ApplyStripeEvent;
+
+fn main() -> ExitCode {
+    millrace_workers::run(millrace::builtin(), "billing", handlers![ApplyStripeEvent])
+}

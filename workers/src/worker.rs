@@ -1,0 +1,92 @@
+//! A worker process: boots, connects, runs its lanes until it is drained.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use millrace::amqp::{Dialer, Publisher};
+use millrace::config::Process;
+use millrace::contract::{BrokerUser, Contract, WorkerName};
+use millrace::db::{AppPool, ContextKey, RelayPool};
+use millrace::lifecycle::{Booted, ProcessFault, ReadyCheck, run_process, serve_admin};
+use millrace::pipeline::{Handlers, Lanes, Outbox, Road};
+
+const ABOUT: &str = "Settles messages: opens seals, resolves tenants, applies each effect once, in one transaction with \
+    its audit event";
+
+/// Bound of a publish of an outbox row; what takes longer is the relay's.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a drain waits for the last outbox rows to be confirmed.
+const OUTBOX_GRACE: Duration = Duration::from_secs(1);
+
+/// Why a worker cannot be put together.
+#[derive(Debug, thiserror::Error)]
+enum WorkerFault {
+    #[error("the handlers do not fit the contract: {}", .0.join("; "))]
+    Handlers(Vec<String>),
+    #[error("{0:?} is no worker name")]
+    Name(String),
+    #[error("{0} is not configured for this process")]
+    NotConfigured(&'static str),
+}
+
+/// Runs the worker `name` of the contract with its handlers until it is drained.
+pub fn run(contract: Contract, name: &str, handlers: Handlers) -> ExitCode {
+    let name = name.to_owned();
+    run_process("millrace-worker", ABOUT, contract, Process::Worker, |booted| work(booted, name, handlers))
+}
+
+async fn work(booted: Booted, name: String, handlers: Handlers) -> Result<(), ProcessFault> {
+    let Booted { contract, mut config, drain, metrics } = booted;
+    let worker = WorkerName::parse(&name).map_err(|_| WorkerFault::Name(name))?;
+    let mistakes = handlers.mistakes(&contract, &worker);
+    if !mistakes.is_empty() {
+        return Err(WorkerFault::Handlers(mistakes).into());
+    }
+    let missing = WorkerFault::NotConfigured;
+    let signer = config.publishers.signer("worker").ok_or(missing("publishers"))?;
+    let event_key = config.compliance.event_id_key.take().ok_or(missing("compliance.event_id_key"))?;
+    let context = config.database.context_key.take().map(ContextKey::new).ok_or(missing("database.context_key"))?;
+    let pool = AppPool::new(&config.database)?;
+    let relay_pool = RelayPool::new(&config.database, 1)?;
+
+    let label = format!("millrace-{worker}");
+    let dialer = Dialer::new(&config.amqp, BrokerUser::Worker, &label)?;
+    let publisher = Publisher::start(dialer.clone(), PUBLISH_TIMEOUT);
+    let (outbox, publishing) = Outbox::start(publisher, relay_pool);
+    let road = Road {
+        worker,
+        contract,
+        keyring: config.publishers.keyring().clone(),
+        signer,
+        event_key,
+        handlers,
+        pool: pool.clone(),
+        context,
+        retry: config.billing.retry,
+    };
+    let lanes = Lanes::new(road, dialer, outbox);
+    let ready = readiness(&lanes, pool.clone());
+    let admin =
+        serve_admin(config.http.admin_listen, metrics, &config.observability.metrics_endpoint, ready, drain.clone())
+            .await?;
+    tracing::info!(admin = %admin, connection = label, "worker runs");
+    let ended = lanes.run(&drain).await;
+    let _ = tokio::time::timeout(OUTBOX_GRACE, publishing).await;
+    Ok(ended?)
+}
+
+/// Ready: every lane consumes, and the database gives a connection whose role is acceptable.
+fn readiness(lanes: &Lanes, pool: AppPool) -> ReadyCheck {
+    let consuming = lanes.consuming();
+    Arc::new(move || {
+        let (consuming, pool) = (consuming.load(Ordering::Relaxed), pool.clone());
+        Box::pin(async move {
+            if !consuming {
+                return Err("broker".to_owned());
+            }
+            pool.check().await.map_err(|_| "database".to_owned())
+        })
+    })
+}
