@@ -1,0 +1,38 @@
+//! `millrace check-config`
+
+use clap::Args;
+use millrace::config::{Process, start};
+use millrace::contract::Contract;
+use serde_json::json;
+
+use crate::CommandFault;
+use crate::commands::ConfigFile;
+use crate::screen::Screen;
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckConfig {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Check what one process needs instead of all.
+    #[arg(long = "for", value_name = "PROCESS", default_value = "all",
+          value_parser = ["all", "ingress", "worker", "relay", "audit", "operator"])]
+    process: String,
+}
+
+impl CheckConfig {
+    pub(crate) fn run(&self, contract: Contract, screen: &Screen) -> Result<(), CommandFault> {
+        let process = match self.process.as_str() {
+            "ingress" => Process::Ingress,
+            "worker" => Process::Worker,
+            "relay" => Process::Relay,
+            "audit" => Process::Audit,
+            "operator" => Process::Operator,
+            _ => Process::All,
+        };
+        let path = self.config.path();
+        start(contract, &path, process)?;
+        let facts = json!({ "config": path, "for": self.process, "mistakes": [] });
+        screen.done(&format!("{} has no mistakes", path.display()), facts);
+        Ok(())
+    }
+}

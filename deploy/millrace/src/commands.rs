@@ -1,0 +1,76 @@
+//! The table of commands.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use millrace::config;
+use millrace::contract::Contract;
+
+use crate::screen::Screen;
+use crate::stack::{Down, Scale, Up};
+use crate::{CommandFault, check_config, migrate, send, stack, tenants, topology};
+
+const AFTER: &str = "Exit codes: 0 done, 64 bad usage or configuration (all mistakes are listed), 69 something is not \
+    installed or not there, 70 it failed on the way.\n\
+    Colours follow the terminal and NO_COLOR; --json writes one JSON object a line.";
+
+/// Operates a Millrace deployment: databases, brokers, tenants, and a whole local stack.
+#[derive(Debug, Parser)]
+#[command(name = "millrace", version, after_help = AFTER, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Write JSON lines instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigFile {
+    /// Configuration file [default: $MILLRACE_CONFIG, else ./millrace.toml]
+    #[arg(long = "config", value_name = "FILE")]
+    path: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    pub(crate) fn path(&self) -> PathBuf {
+        self.path.clone().unwrap_or_else(config::default_path)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a private PostgreSQL and RabbitMQ with every process of Millrace, and send a signed sample event.
+    Up(Up),
+    /// Drain and stop what `up` started.
+    Down(Down),
+    /// Change how many workers of a running stack there are: `millrace scale billing=4`.
+    Scale(Scale),
+    /// Bring a database to this version's schema; with an admin URL also make roles and database.
+    Migrate(migrate::Migrate),
+    /// Declare queues, policies, users and permissions on a broker.
+    Topology(topology::ApplyTopology),
+    /// Make tenants and link them to a provider's customers.
+    #[command(subcommand)]
+    Tenants(tenants::Tenants),
+    /// Print every mistake of a configuration, for all processes at once.
+    CheckConfig(check_config::CheckConfig),
+    /// Send a signed sample webhook; needs no account with the provider and no network beyond the URL.
+    Send(send::Send),
+}
+
+pub(crate) async fn dispatch(cli: Cli, contract: Contract, screen: &Screen) -> Result<ExitCode, CommandFault> {
+    match cli.command {
+        Command::Up(up) => return stack::up(up, contract, screen).await,
+        Command::Down(down) => stack::down(down, screen).await?,
+        Command::Scale(scale) => stack::scale(&scale, screen).await?,
+        Command::Migrate(command) => command.run(contract, screen).await?,
+        Command::Topology(command) => command.run(contract, screen).await?,
+        Command::Tenants(command) => command.run(contract, screen).await?,
+        Command::CheckConfig(command) => command.run(contract, screen)?,
+        Command::Send(command) => command.run(screen).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

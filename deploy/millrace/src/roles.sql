@@ -1,0 +1,24 @@
+-- The roles of a deployment, without passwords. Needs a superuser once, for BYPASSRLS; never at run time.
+-- Run again it changes nothing.
+DO $$
+DECLARE
+  wanted record;
+BEGIN
+  FOR wanted IN SELECT * FROM (VALUES
+    ('millrace_owner',       'NOLOGIN NOBYPASSRLS'),
+    ('millrace_migrator',    'LOGIN NOBYPASSRLS'),
+    ('millrace_app',         'LOGIN NOBYPASSRLS'),
+    ('millrace_reader',      'LOGIN NOBYPASSRLS'),
+    ('millrace_relay',       'LOGIN NOBYPASSRLS'),
+    ('millrace_maintenance', 'NOLOGIN BYPASSRLS')) AS w (name, attributes)
+  LOOP
+    IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = wanted.name) THEN
+      EXECUTE format('CREATE ROLE %I NOSUPERUSER NOCREATEDB NOCREATEROLE %s', wanted.name, wanted.attributes);
+    END IF;
+  END LOOP;
+END $$;
+GRANT millrace_owner, millrace_maintenance TO millrace_migrator;
+ALTER ROLE millrace_app SET lock_timeout = '2s';
+ALTER ROLE millrace_app SET idle_in_transaction_session_timeout = '30s';
+ALTER ROLE millrace_relay SET lock_timeout = '2s';
+ALTER ROLE millrace_reader SET statement_timeout = '5s';
