@@ -1,1 +1,19 @@
-//! .
+//! The harness: private servers for the whole run, and a world of its own (database, vhost, keys, processes) for each
+//! test. What a test starts dies with the test process, even if that is killed.
+
+mod await_until;
+mod broker;
+mod http;
+mod programs;
+mod relay;
+mod servers;
+mod sql;
+mod world;
+
+pub use await_until::eventually;
+pub use http::{Answer, HttpClient, raw_exchange};
+pub use millrace_cli::sample::{Sample, Shape, signature};
+pub use programs::{Program, binary, run_cli};
+pub use relay::TcpRelay;
+pub use servers::{Servers, shared_servers};
+pub use world::{Left, World};

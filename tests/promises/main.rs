@@ -1,1 +1,3 @@
-//! .
+//! What Millrace promises, one file a promise, against real servers and as the real roles.
+
+mod applied_once;

@@ -74,3 +74,13 @@ pub(crate) async fn dispatch(cli: Cli, contract: Contract, screen: &Screen) -> R
     }
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_command_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

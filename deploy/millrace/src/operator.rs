@@ -17,19 +17,19 @@ pub(crate) struct Usage(pub(crate) String);
 #[derive(Debug, Args)]
 pub(crate) struct OperatorName {
     /// Your name for the audit log [default: $MILLRACE_OPERATOR, else $SUDO_USER, else $USER]
-    #[arg(long = "operator", value_name = "NAME")]
-    name: Option<String>,
+    #[arg(long, value_name = "NAME")]
+    operator: Option<String>,
 }
 
 impl OperatorName {
     /// A fixed name, for acts of a program.
     pub(crate) fn named(name: &str) -> Self {
-        Self { name: Some(name.to_owned()) }
+        Self { operator: Some(name.to_owned()) }
     }
 
     fn resolve(&self) -> Result<String, Usage> {
         let from = |variable| std::env::var(variable).ok().filter(|name: &String| !name.is_empty());
-        let name = self.name.clone().or_else(|| from("MILLRACE_OPERATOR")).or_else(|| from("SUDO_USER"));
+        let name = self.operator.clone().or_else(|| from("MILLRACE_OPERATOR")).or_else(|| from("SUDO_USER"));
         let name = name.or_else(|| from("USER")).ok_or_else(|| {
             Usage("the audit log needs to know who acts: give --operator NAME or set MILLRACE_OPERATOR".to_owned())
         })?;

@@ -1,0 +1,41 @@
+//! A client of the broker with every right, for what tests put into queues and want to know of them.
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+
+/// One connection with one confirm channel.
+pub(crate) struct Broker {
+    _connection: Connection,
+    channel: Channel,
+}
+
+impl Broker {
+    pub(crate) async fn connect(url: &str) -> lapin::Result<Self> {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok(Self { _connection: connection, channel })
+    }
+
+    /// Messages that are ready in a queue.
+    pub(crate) async fn depth(&self, queue: &str) -> lapin::Result<u32> {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let declared = self.channel.queue_declare(queue.into(), options, FieldTable::default()).await?;
+        Ok(declared.message_count())
+    }
+
+    pub(crate) async fn publish(
+        &self,
+        exchange: &str,
+        key: &str,
+        properties: BasicProperties,
+        body: &[u8],
+    ) -> lapin::Result<()> {
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let properties = properties.with_delivery_mode(2);
+        let confirm = self.channel.basic_publish(exchange.into(), key.into(), options, body, properties).await?.await?;
+        assert!(matches!(confirm, lapin::Confirmation::Ack(None)), "not queued: {confirm:?}");
+        Ok(())
+    }
+}

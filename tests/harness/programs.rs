@@ -1,0 +1,108 @@
+//! Millrace's own programs, as processes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::OnceLock;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// Path of a program of the workspace, built first if need be, so that plain `cargo test` works.
+///
+/// # Panics
+/// When the workspace does not build.
+pub fn binary(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+        let built = std::process::Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--workspace", "--bins", "--manifest-path", root])
+            .status()
+            .expect("cargo");
+        assert!(built.success(), "the programs do not build");
+        let test = std::env::current_exe().expect("this program");
+        // target/debug/deps/<test> stands one below the programs.
+        test.parent().and_then(Path::parent).expect("a target folder").to_owned()
+    });
+    folder.join(name)
+}
+
+/// A running program. Dropped it is killed, as if by `kill -9`.
+pub struct Program {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Program {
+    /// Starts a program with its standard error in `log`.
+    ///
+    /// # Panics
+    /// When it cannot be started at all.
+    pub fn start(name: &str, environment: &[(String, String)], log: &Path) -> Self {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
+        let mut command = Command::new(binary(name));
+        command.envs(environment.iter().cloned()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
+        let child = command.kill_on_drop(true).spawn().unwrap_or_else(|e| panic!("{name}: {e}"));
+        Self { child, log: log.to_owned() }
+    }
+
+    /// The first line on standard output.
+    ///
+    /// # Panics
+    /// When the program ends without one; the panic shows its log.
+    pub async fn first_line(&mut self) -> String {
+        let stdout = self.child.stdout.take().expect("standard output");
+        let line = BufReader::new(stdout).lines().next_line().await.expect("standard output");
+        line.unwrap_or_else(|| panic!("ended: {}", self.log_text()))
+    }
+
+    /// What it has logged.
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Process id.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("a running program")
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    ///
+    /// # Panics
+    /// When the process cannot be killed.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("kill");
+    }
+
+    /// SIGTERM, and waits for the end; returns the exit code.
+    ///
+    /// # Panics
+    /// When it was ended by a signal.
+    pub async fn terminate(mut self) -> i32 {
+        let pid = self.pid().to_string();
+        std::process::Command::new("kill").arg("-TERM").arg(pid).status().expect("kill");
+        self.wait().await
+    }
+
+    /// Waits for the end; returns the exit code.
+    ///
+    /// # Panics
+    /// When it was ended by a signal.
+    pub async fn wait(&mut self) -> i32 {
+        let status = self.child.wait().await.expect("wait");
+        status.code().unwrap_or_else(|| panic!("ended by a signal: {}", self.log_text()))
+    }
+}
+
+/// Runs `millrace` with arguments and environment to its end.
+///
+/// # Panics
+/// When it cannot be started.
+pub async fn run_cli(arguments: &[&str], environment: &[(String, String)]) -> Output {
+    let mut command = Command::new(binary("millrace"));
+    command.args(arguments).envs(environment.iter().cloned()).env("NO_COLOR", "1").kill_on_drop(true);
+    command.output().await.expect("millrace")
+}

@@ -1,0 +1,63 @@
+//! Private PostgreSQL and RabbitMQ, one pair for the whole run, further pairs for tests that break theirs.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use millrace_cli::local::{Durability, Guard, Place, Postgres, RabbitMq};
+use tokio::sync::Mutex;
+
+/// One pair of servers.
+pub struct Servers {
+    /// Behind a lock, since tests of outages stop and start it.
+    pub postgres: Mutex<Postgres>,
+    /// Likewise.
+    pub rabbit: Mutex<RabbitMq>,
+    marker: String,
+    _guard: Guard,
+}
+
+impl Servers {
+    /// Starts a pair that nobody else uses.
+    ///
+    /// # Panics
+    /// When a server does not start; the message names the log.
+    pub async fn start() -> Self {
+        let folder = std::env::temp_dir().join(format!("millrace-test-{}", uuid::Uuid::now_v7().simple()));
+        let place = place(&folder);
+        let guard = Guard::tie(&place, &[folder, place.data.clone()]).expect("a guard");
+        let (postgres, rabbit) = tokio::join!(Postgres::start(&place, Durability::Relaxed), RabbitMq::start(&place));
+        let marker = place.marker.clone();
+        Self {
+            postgres: Mutex::new(postgres.expect("PostgreSQL")),
+            rabbit: Mutex::new(rabbit.expect("RabbitMQ")),
+            marker,
+            _guard: guard,
+        }
+    }
+
+    /// Value of the marker that lets the guard find processes of this pair.
+    pub fn marker(&self) -> &str {
+        &self.marker
+    }
+}
+
+fn place(folder: &PathBuf) -> Place {
+    std::fs::create_dir_all(folder).expect("a folder for the servers");
+    let id = folder.file_name().and_then(|name| name.to_str()).expect("a name");
+    Place::reachable_for_servers(folder, id).expect("a place")
+}
+
+/// The pair that most tests share. It lives in a runtime of its own, since each test's ends with the test.
+pub fn shared_servers() -> &'static Servers {
+    static SHARED: OnceLock<Servers> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        let starting = std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+            let servers = runtime.block_on(Servers::start());
+            // The servers' tasks go on for as long as the process.
+            std::mem::forget(runtime);
+            servers
+        });
+        starting.join().expect("the servers")
+    })
+}

@@ -1,0 +1,342 @@
+//! One test's world: database, vhost, keys and configuration of its own on real servers, as the real roles.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use hyper::Method;
+use lapin::BasicProperties;
+use millrace::config::{Config, Process, start};
+use millrace_cli::{BrokerAdmin, apply_topology, bootstrap, migrate};
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use tempfile::TempDir;
+use time::OffsetDateTime;
+
+use crate::broker::Broker;
+use crate::http::{Answer, HttpClient};
+use crate::programs::{Program, run_cli};
+use crate::servers::Servers;
+use crate::{Sample, Shape, eventually, signature, sql};
+
+/// The secret of the world's Stripe endpoint, and the older one that is still active.
+const SECRETS: [&str; 2] = ["whsec_first", "whsec_second"];
+
+/// What a test leaves behind on purpose; everything else must be zero at its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Rows of `dead_letters`.
+    pub dead: i64,
+    /// Rows of `parked`.
+    pub parked: i64,
+}
+
+/// See the module's words.
+pub struct World {
+    name: String,
+    servers: ServersOf,
+    folder: TempDir,
+    pool: PgPool,
+    environment: BTreeMap<String, String>,
+    http: HttpClient,
+    finished: bool,
+}
+
+enum ServersOf {
+    Shared(&'static Servers),
+    Own(Box<Servers>),
+}
+
+impl std::ops::Deref for ServersOf {
+    type Target = Servers;
+
+    fn deref(&self) -> &Servers {
+        match self {
+            Self::Shared(servers) => servers,
+            Self::Own(servers) => servers,
+        }
+    }
+}
+
+impl World {
+    /// A world on the shared servers.
+    pub async fn new() -> Self {
+        Self::on(ServersOf::Shared(crate::shared_servers())).await
+    }
+
+    /// A world on servers of its own, which the test may stop.
+    pub async fn alone() -> Self {
+        Self::on(ServersOf::Own(Box::new(Servers::start().await))).await
+    }
+
+    async fn on(servers: ServersOf) -> Self {
+        let name = format!("t{}", uuid::Uuid::now_v7().simple());
+        let folder = tempfile::tempdir().expect("a folder");
+        let superuser = servers.postgres.lock().await.superuser_url("postgres");
+        let database = servers.postgres.lock().await.superuser_url(&name);
+        let environment = [
+            ("MILLRACE_CONFIG", folder.path().join("millrace.toml").display().to_string()),
+            ("MILLRACE_STATE", servers.marker().to_owned()),
+            ("MILLRACE_OPERATOR", "tester".to_owned()),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+        let pool = PgPoolOptions::new().max_connections(4).connect_lazy(&database).expect("a pool");
+        let world = Self { name, servers, folder, pool, environment, http: HttpClient::default(), finished: false };
+        world.write_files().await;
+        let contract = millrace::builtin();
+        let (checked, config) = start(contract, &world.config_path(), Process::All).expect("a configuration");
+        bootstrap_one_at_a_time(&config, &superuser).await;
+        migrate(&config).await.expect("migrations");
+        apply_topology(&checked, &config, &world.broker_admin().await).await.expect("a topology");
+        world
+    }
+
+    async fn write_files(&self) {
+        let keys = self.folder.path().join("keys");
+        std::fs::create_dir_all(&keys).expect("keys");
+        let names = ["db-context", "audit-event-id", "seal-ingress-1", "seal-worker-1", "seal-operator-1"];
+        for (number, name) in names.into_iter().enumerate() {
+            std::fs::write(keys.join(name), format!("{:064x}\n", number + 1)).expect("a key");
+        }
+        // Logins are the cluster's and the broker's, shared by every world on them.
+        for name in ["amqp-ingress", "amqp-worker", "amqp-relay", "amqp-audit", "db-app", "db-relay", "db-migrator"] {
+            std::fs::write(keys.join(name), "only for tests\n").expect("a password");
+        }
+        std::fs::write(keys.join("stripe-1"), SECRETS[0]).expect("a secret");
+        std::fs::write(keys.join("stripe-2"), SECRETS[1]).expect("a secret");
+        let (host, port) = self.servers.rabbit.lock().await.amqp_address();
+        let toml = include_str!("millrace.toml")
+            .replace("{name}", &self.name)
+            .replace("{amqp}", &format!("{host}:{port}"))
+            .replace("{postgres}", &self.servers.postgres.lock().await.port().to_string());
+        std::fs::write(self.config_path(), toml).expect("a configuration");
+    }
+
+    /// The world's `millrace.toml`.
+    pub fn config_path(&self) -> PathBuf {
+        self.folder.path().join("millrace.toml")
+    }
+
+    /// The configuration as one process reads it.
+    ///
+    /// # Panics
+    /// When it has mistakes.
+    pub fn config(&self, process: Process) -> Config {
+        start(millrace::builtin(), &self.config_path(), process).expect("a configuration").1
+    }
+
+    async fn broker_admin(&self) -> BrokerAdmin {
+        let rabbit = self.servers.rabbit.lock().await;
+        let (user, password) = rabbit.admin();
+        BrokerAdmin::new(rabbit.management_url().parse().expect("a URL"), user, password.to_owned().into())
+    }
+
+    /// The servers, for tests that have them alone.
+    pub fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
+    /// Overrides a key of the configuration for processes started from now on.
+    pub fn set(&mut self, variable: &str, value: impl Into<String>) {
+        self.environment.insert(variable.to_owned(), value.into());
+    }
+
+    /// The environment that processes of this world get.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        self.environment.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// Starts one of Millrace's programs in this world: `millrace-billing`, `millrace-relay`, `millrace-audit`.
+    pub fn start(&self, program: &str) -> Program {
+        let log = self.folder.path().join(format!("{program}.log"));
+        Program::start(program, &self.environment(), &log)
+    }
+
+    /// Starts the ingress and waits until it confirms; returns its public base URL.
+    pub async fn start_ingress(&self) -> (Program, String) {
+        let (ingress, public, admin) = self.start_ingress_unready().await;
+        eventually("the ingress is ready", async || {
+            let url = format!("{admin}/api/health/ready");
+            let answer = self.http.send(Method::GET, &url, &[], Vec::new()).await?;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+        (ingress, public)
+    }
+
+    /// Starts the ingress; returns its public and its admin base URL.
+    ///
+    /// # Panics
+    /// When it does not say where it listens.
+    pub async fn start_ingress_unready(&self) -> (Program, String, String) {
+        let mut ingress = self.start("millrace-ingress");
+        let line: serde_json::Value = serde_json::from_str(&ingress.first_line().await).expect("addresses");
+        let url = |key: &str| format!("http://{}", line[key].as_str().expect("an address"));
+        let (public, admin) = (url("listening"), url("admin"));
+        (ingress, public, admin)
+    }
+
+    /// Starts everything a webhook needs to become an audit line; returns the ingress's base URL.
+    pub async fn start_all(&self) -> (Vec<Program>, String) {
+        let (ingress, url) = self.start_ingress().await;
+        let others = ["millrace-billing", "millrace-relay", "millrace-audit"].map(|program| self.start(program));
+        (std::iter::once(ingress).chain(others).collect(), url)
+    }
+
+    /// Runs `millrace` in this world and expects it to succeed.
+    ///
+    /// # Panics
+    /// When it fails; the panic shows what it said.
+    pub async fn cli(&self, arguments: &[&str]) -> String {
+        let output = run_cli(arguments, &self.environment()).await;
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "millrace {arguments:?}: {said}");
+        said
+    }
+
+    /// Makes a tenant that is linked to a customer.
+    pub async fn tenant(&self, org: &str, customer: &str) {
+        self.cli(&["tenants", "create", org]).await;
+        self.cli(&["tenants", "link", org, "--customer", customer]).await;
+    }
+
+    /// A sample invoice event of a customer with its own id and invoice.
+    pub fn invoice_event(&self, customer: &str) -> Sample {
+        let unique = uuid::Uuid::now_v7().simple().to_string();
+        Sample {
+            id: format!("evt_{unique}"),
+            event_type: "invoice.payment_succeeded".to_owned(),
+            customer: customer.to_owned(),
+            subscription: "sub_1".to_owned(),
+            invoice: format!("in_{unique}"),
+            status: "active".to_owned(),
+            created: OffsetDateTime::now_utc().unix_timestamp(),
+            account: None,
+            livemode: false,
+            shape: Shape::Basil,
+        }
+    }
+
+    /// Signs a body with the world's secret and posts it to the billing endpoint; `None` when the connection broke.
+    pub async fn post(&self, base: &str, body: Vec<u8>) -> Option<Answer> {
+        let signature = signature(SECRETS[0], OffsetDateTime::now_utc().unix_timestamp(), &body);
+        self.post_signed(base, body, &signature).await
+    }
+
+    /// Posts a body under a signature header of the test's own making.
+    pub async fn post_signed(&self, base: &str, body: Vec<u8>, signature: &str) -> Option<Answer> {
+        let headers = [("stripe-signature", signature), ("content-type", "application/json")];
+        self.http.send(Method::POST, &format!("{base}/api/billing/webhooks"), &headers, body).await
+    }
+
+    /// Posts a sample and expects exactly 200.
+    ///
+    /// # Panics
+    /// On any other answer.
+    pub async fn accept(&self, base: &str, sample: &Sample) {
+        let answer = self.post(base, sample.body()).await.expect("an answer");
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        assert_eq!(answer.body, br#"{"received":true}"#);
+    }
+
+    /// Counts rows as the superuser: `select count(*) from …`.
+    pub async fn count(&self, statement: &str) -> i64 {
+        sql::count(&self.pool, statement).await
+    }
+
+    /// Waits until a count is what it should be.
+    pub async fn until_count(&self, statement: &str, wanted: i64) {
+        eventually(&format!("{statement} is {wanted}"), async || (self.count(statement).await == wanted).then_some(()))
+            .await;
+    }
+
+    /// A superuser's pool on the world's database.
+    pub fn superuser(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// A connection URL for one of the run-time roles, such as `millrace_app`.
+    pub async fn role_url(&self, role: &str) -> String {
+        let port = self.servers.postgres.lock().await.port();
+        format!("postgres://{role}:only%20for%20tests@127.0.0.1:{port}/{}", self.name)
+    }
+
+    /// The audit log's file.
+    pub fn audit_file(&self) -> PathBuf {
+        self.folder.path().join("audit/seg/00000000000000000000.jsonl")
+    }
+
+    /// The audit lines, parsed.
+    ///
+    /// # Panics
+    /// When a line is no JSON.
+    pub fn lines(&self) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(self.audit_file()).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+    }
+
+    /// How many audit lines of messages have this outcome; operators' own acts are not counted.
+    pub fn lines_with(&self, outcome: &str) -> usize {
+        let by_operator =
+            |line: &serde_json::Value| line["actor_id"].as_str().is_some_and(|a| a.starts_with("operator:"));
+        self.lines().iter().filter(|line| line["outcome"] == outcome && !by_operator(line)).count()
+    }
+
+    /// Waits for a number of lines with an outcome.
+    pub async fn until_lines(&self, outcome: &str, wanted: usize) {
+        eventually(&format!("{wanted} {outcome} lines"), async || (self.lines_with(outcome) >= wanted).then_some(()))
+            .await;
+        assert_eq!(self.lines_with(outcome), wanted, "more {outcome} lines than settlements");
+    }
+
+    /// Puts a message of the test's own making into an exchange.
+    ///
+    /// # Panics
+    /// When the broker does not take it.
+    pub async fn publish(&self, exchange: &str, key: &str, properties: BasicProperties, body: &[u8]) {
+        self.broker().await.publish(exchange, key, properties, body).await.expect("a publish");
+    }
+
+    /// Ready messages of a queue.
+    ///
+    /// # Panics
+    /// When there is no such queue.
+    pub async fn depth(&self, queue: &str) -> u32 {
+        self.broker().await.depth(queue).await.expect("a depth")
+    }
+
+    async fn broker(&self) -> Broker {
+        let url = self.servers.rabbit.lock().await.amqp_url(&self.name);
+        eventually("the broker answers", async || Broker::connect(&url).await.ok()).await
+    }
+
+    /// Ends the test: every queue is empty, nothing waits in the outbox, and only what was declared is parked or dead.
+    ///
+    /// # Panics
+    /// When something is left.
+    pub async fn finish(mut self, left: Left) {
+        self.finished = true;
+        self.until_count("select count(*) from engine.outbox", 0).await;
+        for queue in ["work.billing.main", "work.billing.overflow", "audit", "dead"] {
+            eventually(&format!("queue {queue} is empty"), async || (self.depth(queue).await == 0).then_some(())).await;
+        }
+        let found = Left {
+            dead: self.count("select count(*) from engine.dead_letters").await,
+            parked: self.count("select count(*) from engine.parked").await,
+        };
+        assert_eq!(found, left);
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        assert!(self.finished || std::thread::panicking(), "the test must say what it leaves: call finish");
+    }
+}
+
+/// Roles belong to the cluster, and two transactions that alter one role at once fail.
+async fn bootstrap_one_at_a_time(config: &Config, superuser: &str) {
+    static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _alone = ONE.lock().await;
+    bootstrap(config, superuser).await.expect("roles and database");
+}
