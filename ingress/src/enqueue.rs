@@ -1,0 +1,69 @@
+//! Seal, publish, wait for the confirm; and the readiness that follows from it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use millrace::amqp::{PublishFault, Publisher};
+use millrace::contract::{Lane, Signer};
+use millrace::lifecycle::ReadyCheck;
+use tokio::sync::Mutex;
+
+use crate::response::Refusal;
+use crate::webhooks::{Verified, Webhook};
+
+/// How long one probe of the broker answers for all who ask: a flood of `/ready` must not become a flood of publishes.
+const PROBE_LASTS: Duration = Duration::from_secs(1);
+
+/// The way to the queue.
+#[derive(Debug)]
+pub(crate) struct Enqueue {
+    signer: Signer,
+    publisher: Publisher,
+}
+
+impl Enqueue {
+    pub(crate) fn new(signer: Signer, publisher: Publisher) -> Self {
+        Self { signer, publisher }
+    }
+
+    /// Returns when a queue holds the webhook.
+    ///
+    /// # Errors
+    /// The broker did not confirm; or an envelope longer than the wire takes, which the start has ruled out.
+    pub(crate) async fn webhook(&self, webhook: Webhook<Verified>) -> Result<(), Refusal> {
+        let route = webhook.route().clone();
+        let (envelope, body) = webhook.into_envelope(self.signer.deployment());
+        let wire = self.signer.seal(&envelope, Lane::Main, body)?;
+        tracing::debug!(message.id = %envelope.message_id, "publishing");
+        Ok(self.publisher.publish(route, Arc::new(wire)).await?)
+    }
+
+    /// Ready means that the broker confirms publishes.
+    pub(crate) fn ready_check(&self) -> ReadyCheck {
+        let probe = Arc::new(Probe { publisher: self.publisher.clone(), last: Mutex::default() });
+        Arc::new(move || {
+            let probe = Arc::clone(&probe);
+            Box::pin(async move { probe.ask().await.map_err(|fault| format!("broker: {fault}")) })
+        })
+    }
+}
+
+struct Probe {
+    publisher: Publisher,
+    last: Mutex<Option<(Instant, Result<(), PublishFault>)>>,
+}
+
+impl Probe {
+    /// One probe at a time; who asks meanwhile waits for its answer.
+    async fn ask(&self) -> Result<(), PublishFault> {
+        let mut last = self.last.lock().await;
+        if let Some((at, answer)) = *last
+            && at.elapsed() < PROBE_LASTS
+        {
+            return answer;
+        }
+        let answer = self.publisher.probe().await;
+        *last = Some((Instant::now(), answer));
+        answer
+    }
+}

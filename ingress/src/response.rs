@@ -1,0 +1,169 @@
+//! Every answer of the public listener.
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+use millrace::amqp::PublishFault;
+use millrace::contract::WireFault;
+use millrace::telemetry::fields;
+
+use crate::webhooks::WebhookFault;
+
+/// What hyper sends.
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+/// Seconds after which a sender may try again: longer than a reconnect to the broker, shorter than any sender's
+/// patience.
+const RETRY_AFTER_SECONDS: &str = "5";
+
+/// Why a request gets no 200. The text and [`Refusal::reason`] are for operators; a sender sees [`Refusal::code`].
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("no such path or source")]
+    NotFound,
+    #[error("only POST is served here")]
+    MethodNotAllowed,
+    #[error("the body is larger than http.max_body_bytes")]
+    BodyTooLarge,
+    #[error("the body did not arrive within http.body_timeout")]
+    BodyTimeout,
+    #[error("the body broke off or is badly encoded")]
+    BodyBroken,
+    #[error(transparent)]
+    Webhook(#[from] WebhookFault),
+    #[error("the message cannot be sealed")]
+    Seal(#[from] WireFault),
+    #[error("the broker did not take the message")]
+    Broker(#[from] PublishFault),
+}
+
+impl Refusal {
+    /// Label of [`fields::EDGE_REFUSED`].
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Webhook(fault) => fault.reason(),
+            other => other.code(),
+        }
+    }
+
+    /// The stable code of the problem. All signature faults share one, so that a forger learns nothing.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyBroken => "body_incomplete",
+            Self::Webhook(WebhookFault::Signature(_)) => "invalid_signature",
+            Self::Webhook(WebhookFault::Livemode) => "livemode_mismatch",
+            Self::Webhook(WebhookFault::Malformed(_)) => "malformed_event",
+            Self::Seal(_) => "internal_error",
+            Self::Broker(_) => "broker_unavailable",
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyBroken | Self::Webhook(_) => StatusCode::BAD_REQUEST,
+            Self::Seal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Broker(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// True when it was decided before the body's end. What follows on the connection is then not the next request.
+    pub(crate) fn precedes_body(&self) -> bool {
+        match self {
+            Self::NotFound | Self::MethodNotAllowed | Self::BodyTooLarge | Self::BodyTimeout | Self::BodyBroken => true,
+            Self::Webhook(_) | Self::Seal(_) | Self::Broker(_) => false,
+        }
+    }
+
+    /// Counts the refusal and writes it as a problem (RFC 9457). `last` says that the connection ends with it.
+    pub(crate) fn answer(&self, last: bool) -> Answer {
+        count(self.reason());
+        tracing::debug!(edge.reason = self.reason(), "refused");
+        let (status, code) = (self.status(), self.code());
+        let title = status.canonical_reason().unwrap_or_default();
+        let problem =
+            serde_json::json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "code": code });
+        let mut response = json(status, "application/problem+json", Bytes::from(problem.to_string()));
+        let headers = response.headers_mut();
+        match self {
+            Self::MethodNotAllowed => drop(headers.insert(ALLOW, HeaderValue::from_static("POST"))),
+            Self::Broker(_) => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS))),
+            _ => {}
+        }
+        if last {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// Counts a request that gets no 2xx, or no answer at all.
+pub(crate) fn count(reason: &'static str) {
+    metrics::counter!(fields::EDGE_REFUSED, "reason" => reason).increment(1);
+}
+
+/// The one success of a webhook: exactly 200, since some senders take 202 and 204 for failures.
+pub(crate) fn received() -> Answer {
+    json(StatusCode::OK, "application/json", Bytes::from_static(br#"{"received":true}"#))
+}
+
+fn json(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::webhooks::SignatureFault;
+
+    async fn problem(refusal: &Refusal) -> (Answer, serde_json::Value) {
+        let answer = refusal.answer(false);
+        let body = answer.body().clone().collect().await.unwrap().to_bytes();
+        (answer, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn all_signature_faults_look_alike_from_outside() {
+        let all = [
+            SignatureFault::Missing,
+            SignatureFault::Repeated,
+            SignatureFault::NoTime,
+            SignatureFault::TimeRepeated,
+            SignatureFault::Stale,
+            SignatureFault::Future,
+            SignatureFault::NoCandidate,
+            SignatureFault::Mismatch,
+        ];
+        for fault in all {
+            let (answer, problem) = problem(&Refusal::from(WebhookFault::from(fault))).await;
+            assert_eq!(answer.status(), 400);
+            assert_eq!(answer.headers()[CONTENT_TYPE], "application/problem+json");
+            let expected = serde_json::json!({ "type": "about:blank", "title": "Bad Request", "status": 400,
+                "code": "invalid_signature" });
+            assert_eq!(problem, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn whatever_the_broker_says_the_sender_is_told_to_come_back() {
+        for fault in [PublishFault::Unavailable, PublishFault::Overloaded, PublishFault::Unknown] {
+            let (answer, problem) = problem(&Refusal::from(fault)).await;
+            assert_eq!(answer.status(), 503);
+            assert!(answer.headers()[RETRY_AFTER].to_str().unwrap().parse::<u8>().unwrap() > 0);
+            assert_eq!(problem["code"], "broker_unavailable");
+        }
+    }
+}

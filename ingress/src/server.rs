@@ -1,0 +1,258 @@
+//! The public listener: bounds on everything a stranger decides, and a drain that finishes what it has begun.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::Request;
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics::{Gauge, Histogram};
+use millrace::amqp::{AmqpFault, Dialer, Publisher};
+use millrace::config::{Config, HttpConfig};
+use millrace::contract::{BrokerUser, CheckedContract};
+use millrace::lifecycle::{Drain, ReadyCheck};
+use millrace::telemetry::fields;
+use time::OffsetDateTime;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::body;
+use crate::enqueue::Enqueue;
+use crate::response::{self, Answer, Refusal};
+use crate::routes::Routes;
+use crate::socket::{Dialogue, Socket};
+use crate::webhooks::{Source, SourceFault, Webhook};
+
+/// The publisher whose key seals.
+const PUBLISHER: &str = "ingress";
+/// Most bytes of a request head; no honest sender comes near.
+const HEAD_BYTES: usize = 64 << 10;
+/// How long to wait after the system refused a connection, which it does when file descriptors run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why the edge cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeFault {
+    /// No login for the broker.
+    #[error(transparent)]
+    Broker(#[from] AmqpFault),
+    /// No key to seal with.
+    #[error("no key of publisher {PUBLISHER} signs; set signs = true in [publishers.<key id>]")]
+    NoSigner,
+    /// A source that cannot be served.
+    #[error(transparent)]
+    Source(#[from] SourceFault),
+    /// `billing.webhook_endpoint` would lead nowhere.
+    #[error("billing.provider is {0:?}, but there is no [sources.{0}]")]
+    NoBilling(String),
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address} (http.listen)")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// The edge with everything it needs, not yet listening.
+#[derive(Debug)]
+pub struct Edge {
+    routes: Routes,
+    enqueue: Enqueue,
+    http: HttpConfig,
+    seconds: Histogram,
+    connections: Gauge,
+}
+
+impl Edge {
+    /// Prepares the sources and begins to connect to the broker in the background, for ever and without waiting for
+    /// it. Must be called inside a Tokio runtime, after the metrics recorder is in place.
+    ///
+    /// # Errors
+    /// Anything but [`EdgeFault::Listen`].
+    pub fn new(contract: &CheckedContract, config: &Config) -> Result<Self, EdgeFault> {
+        let signer = config.publishers.signer(PUBLISHER).ok_or(EdgeFault::NoSigner)?;
+        let sources = config.sources.iter().map(|source| Source::new(source, contract, &signer));
+        let sources = sources.collect::<Result<Vec<_>, _>>()?;
+        let billing = &config.billing;
+        let routes = Routes::new(sources, &billing.webhook_endpoint, &billing.provider)
+            .ok_or_else(|| EdgeFault::NoBilling(billing.provider.clone()))?;
+        let dialer = Dialer::new(&config.amqp, BrokerUser::Ingress, "millrace-ingress")?;
+        let publisher = Publisher::start(dialer, config.http.publish_timeout);
+        Ok(Self {
+            routes,
+            enqueue: Enqueue::new(signer, publisher),
+            http: config.http.clone(),
+            seconds: metrics::histogram!(fields::REQUEST_SECONDS),
+            connections: metrics::gauge!(fields::CONNECTIONS),
+        })
+    }
+
+    /// Ready while the broker confirms publishes; asks it at most once a second.
+    pub fn ready_check(&self) -> ReadyCheck {
+        self.enqueue.ready_check()
+    }
+
+    /// Opens the public port, `http.listen`.
+    ///
+    /// # Errors
+    /// [`EdgeFault::Listen`].
+    pub async fn listen(self) -> Result<Listening, EdgeFault> {
+        let address = self.http.listen;
+        let fault = |source| EdgeFault::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(fault)?;
+        let address = listener.local_addr().map_err(fault)?;
+        Ok(Listening { edge: Arc::new(self), listener, address })
+    }
+
+    async fn answer(&self, request: Request<Incoming>, dialogue: &Dialogue) -> Result<Answer, Infallible> {
+        let began = Instant::now();
+        let bodyless = request.body().is_end_stream();
+        let answer = match self.handle(request).await {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                let last = refusal.precedes_body() && !bodyless;
+                if last {
+                    dialogue.leave_unread();
+                }
+                refusal.answer(last)
+            }
+        };
+        self.seconds.record(began.elapsed());
+        Ok(answer)
+    }
+
+    async fn handle(&self, request: Request<Incoming>) -> Result<Answer, Refusal> {
+        let source = self.routes.find(request.method(), request.uri().path())?;
+        let (head, body) = request.into_parts();
+        let body = body::read(body, self.http.max_body_bytes, self.http.body_timeout).await?;
+        let webhook = Webhook::received(Arc::clone(source), head.headers, body);
+        self.enqueue.webhook(webhook.verify(OffsetDateTime::now_utc())?).await?;
+        Ok(response::received())
+    }
+
+    /// Serves one connection to its end. A drain lets the request in flight finish and closes an idle one at once.
+    async fn converse(&self, stream: TcpStream, drain: &Drain) {
+        // Answers are small and must not wait for the acknowledgement of earlier ones.
+        let _ = stream.set_nodelay(true);
+        let dialogue = Dialogue::default();
+        let socket = Socket::new(stream, dialogue.clone(), self.http.body_timeout, self.http.max_body_bytes);
+        let service = service_fn(|request| self.answer(request, &dialogue));
+        let mut connection = pin!(protocol(&self.http).serve_connection(TokioIo::new(socket), service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = drain.started() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        match ended {
+            Err(fault) if fault.is_parse() => response::count("malformed_request"),
+            Err(fault) if fault.is_timeout() && dialogue.pending() => response::count("header_timeout"),
+            // A client that breaks off is its own affair.
+            _ => {}
+        }
+    }
+}
+
+/// The header time-out runs from a connection's start and from each answer's end to the end of the next head, so it
+/// also ends idle connections.
+fn protocol(http: &HttpConfig) -> http1::Builder {
+    let mut protocol = http1::Builder::new();
+    protocol
+        .timer(TokioTimer::new())
+        .header_read_timeout(http.header_timeout)
+        .max_buf_size(HEAD_BYTES)
+        // A sender that closes its half after the request still wants the answer.
+        .half_close(true);
+    protocol
+}
+
+/// The edge behind its open port. Connections wait in the kernel's queue until [`Listening::serve`] runs.
+#[derive(Debug)]
+pub struct Listening {
+    edge: Arc<Edge>,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listening {
+    /// The address bound, with the real port where port 0 was configured.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `drain` begins, then closes the port and waits for the requests in flight: until they are
+    /// answered, `http.drain_timeout` is over or the drain turns hard.
+    pub async fn serve(self, drain: Drain) {
+        let connections = TaskTracker::new();
+        let cut = CancellationToken::new();
+        let _cut_at_the_end = cut.clone().drop_guard();
+        let drain_timeout = self.edge.http.drain_timeout;
+        tokio::select! {
+            () = self.accept(&connections, &cut, &drain) => {}
+            () = drain.started() => {}
+        }
+        connections.close();
+        tokio::select! {
+            () = connections.wait() => {}
+            () = tokio::time::sleep(drain_timeout) => {
+                tracing::warn!(http.connections = connections.len(), "drain timed out; cutting connections");
+            }
+            () = drain.escalated() => {}
+        }
+    }
+
+    async fn accept(self, connections: &TaskTracker, cut: &CancellationToken, drain: &Drain) {
+        let permits = Arc::new(Semaphore::new(self.edge.http.max_connections));
+        loop {
+            // First the permit, then the connection: whoever is too many waits in the kernel's queue. The semaphore
+            // is never closed.
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let (edge, drain, cut) = (Arc::clone(&self.edge), drain.clone(), cut.clone());
+            let open = Open::new(permit, self.edge.connections.clone());
+            connections.spawn(async move {
+                let _open = open;
+                tokio::select! { () = edge.converse(stream, &drain) => {}, () = cut.cancelled() => {} }
+            });
+        }
+    }
+}
+
+/// One open connection, in the gauge and in the bound, for as long as it lives.
+struct Open {
+    _permit: OwnedSemaphorePermit,
+    gauge: Gauge,
+}
+
+impl Open {
+    fn new(permit: OwnedSemaphorePermit, gauge: Gauge) -> Self {
+        gauge.increment(1.0);
+        Self { _permit: permit, gauge }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.gauge.decrement(1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests;
