@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hyper::Method;
 use lapin::BasicProperties;
@@ -37,6 +38,7 @@ pub struct World {
     pool: PgPool,
     environment: BTreeMap<String, String>,
     http: HttpClient,
+    started: AtomicUsize,
     finished: bool,
 }
 
@@ -81,7 +83,16 @@ impl World {
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
         let pool = PgPoolOptions::new().max_connections(4).connect_lazy(&database).expect("a pool");
-        let world = Self { name, servers, folder, pool, environment, http: HttpClient::default(), finished: false };
+        let world = Self {
+            name,
+            servers,
+            folder,
+            pool,
+            environment,
+            http: HttpClient::default(),
+            started: AtomicUsize::new(0),
+            finished: false,
+        };
         world.write_files().await;
         let contract = millrace::builtin();
         let (checked, config) = start(contract, &world.config_path(), Process::All).expect("a configuration");
@@ -148,7 +159,8 @@ impl World {
 
     /// Starts one of Millrace's programs in this world: `millrace-billing`, `millrace-relay`, `millrace-audit`.
     pub fn start(&self, program: &str) -> Program {
-        let log = self.folder.path().join(format!("{program}.log"));
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let log = self.folder.path().join(format!("{program}-{number}.log"));
         Program::start(program, &self.environment(), &log)
     }
 

@@ -105,7 +105,17 @@ impl Config {
             observability: reader.section("observability", ObservabilityConfig::read),
             deployment,
         };
+        config.biller(&mut reader, process);
         reader.finish(config)
+    }
+
+    /// The billing endpoint is served by the source of that name, so the ingress needs it.
+    fn biller(&self, reader: &mut Reader, process: Process) {
+        let there = self.sources.iter().any(|source| source.name == self.billing.provider);
+        if process.is(Process::Ingress) && !there {
+            let section = format!("[sources.{}]", self.billing.provider);
+            reader.mistake("billing.provider", format!("names no source: add {section}"));
+        }
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) async fn note(tx: &mut TenantTx<'_>, head: &StripeHead, object: &str,
         org,
         id,
         head.id,
-        head.event_type.as_str(),
+        head.event_type,
         object,
         change.as_str(),
     )
