@@ -1,5 +1,5 @@
 -- Who is who: schemas, the sealed tenant context, and the protection of tenant tables.
--- The roles exist already (millrace migrate --admin-url makes them); migrations run as millrace_owner.
+-- The roles exist already (millrace migrate makes them when $MILLRACE_ADMIN_DATABASE_URL is set); migrations run as millrace_owner.
 
 CREATE SCHEMA app;       -- tenant tables
 CREATE SCHEMA engine;    -- inbox, outbox, parked, dead letters, provider links

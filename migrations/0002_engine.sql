@@ -41,7 +41,8 @@ CREATE TABLE engine.parked (
   PRIMARY KEY (publisher, message_id)
 );
 CREATE INDEX ON engine.parked (not_before) WHERE not_before IS NOT NULL;
-GRANT SELECT, INSERT, UPDATE, DELETE ON engine.parked TO millrace_app;
+GRANT INSERT, DELETE, SELECT (publisher, message_id, attempts, waits, reason, first_parked_at, not_before),
+  UPDATE (attempts, waits, reason, not_before) ON engine.parked TO millrace_app;
 GRANT SELECT, UPDATE (not_before) ON engine.parked TO millrace_relay;
 GRANT SELECT, UPDATE (not_before) ON engine.parked TO millrace_maintenance;
 

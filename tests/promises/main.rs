@@ -2,9 +2,15 @@
 
 mod applied_once;
 mod audit_queue;
+mod billing_state;
 mod broker_restart;
+mod configuration;
 mod crash;
+mod isolation;
 mod poison;
 mod postgres_away;
+mod public_port;
 mod signatures;
+mod stack;
+mod tidy;
 mod unresolved;

@@ -1,9 +1,11 @@
 //! The workers of Millrace: handlers by domain, and the processes that run them.
 
-pub mod audit;
+mod audit;
+mod audit_worker;
 pub mod billing;
 mod relay;
 mod worker;
 
+pub use audit_worker::run_audit;
 pub use relay::run_relay;
 pub use worker::run;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use millrace::amqp::{Dialer, Publisher};
-use millrace::config::Process;
+use millrace::config::{Process, StartFault};
 use millrace::contract::{BrokerUser, Contract, WorkerName};
 use millrace::db::{AppPool, ContextKey, RelayPool};
 use millrace::lifecycle::{Booted, ProcessFault, ReadyCheck, run_process, serve_admin};
@@ -20,16 +20,10 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a drain waits for the last outbox rows to be confirmed.
 const OUTBOX_GRACE: Duration = Duration::from_secs(1);
 
-/// Why a worker cannot be put together.
+/// A part that reading the configuration should have made sure of.
 #[derive(Debug, thiserror::Error)]
-enum WorkerFault {
-    #[error("the handlers do not fit the contract: {}", .0.join("; "))]
-    Handlers(Vec<String>),
-    #[error("{0:?} is no worker name")]
-    Name(String),
-    #[error("{0} is not configured for this process")]
-    NotConfigured(&'static str),
-}
+#[error("{0} is not configured for this process")]
+struct NotConfigured(&'static str);
 
 /// Runs the worker `name` of the contract with its handlers until it is drained.
 pub fn run(contract: Contract, name: &str, handlers: Handlers) -> ExitCode {
@@ -39,12 +33,12 @@ pub fn run(contract: Contract, name: &str, handlers: Handlers) -> ExitCode {
 
 async fn work(booted: Booted, name: String, handlers: Handlers) -> Result<(), ProcessFault> {
     let Booted { contract, mut config, drain, metrics } = booted;
-    let worker = WorkerName::parse(&name).map_err(|_| WorkerFault::Name(name))?;
+    let worker = WorkerName::parse(&name).map_err(|fault| StartFault::Handlers(vec![fault.to_string()]))?;
     let mistakes = handlers.mistakes(&contract, &worker);
     if !mistakes.is_empty() {
-        return Err(WorkerFault::Handlers(mistakes).into());
+        return Err(StartFault::Handlers(mistakes).into());
     }
-    let missing = WorkerFault::NotConfigured;
+    let missing = NotConfigured;
     let signer = config.publishers.signer("worker").ok_or(missing("publishers"))?;
     let event_key = config.compliance.event_id_key.take().ok_or(missing("compliance.event_id_key"))?;
     let context = config.database.context_key.take().map(ContextKey::new).ok_or(missing("database.context_key"))?;

@@ -18,7 +18,8 @@ BEGIN
   END LOOP;
 END $$;
 GRANT millrace_owner, millrace_maintenance TO millrace_migrator;
-ALTER ROLE millrace_app SET lock_timeout = '2s';
+-- Shorter than the two seconds a statement has, so that waiting for a lock is never taken for a slow statement.
+ALTER ROLE millrace_app SET lock_timeout = '1s';
 ALTER ROLE millrace_app SET idle_in_transaction_session_timeout = '30s';
 ALTER ROLE millrace_relay SET lock_timeout = '2s';
 ALTER ROLE millrace_reader SET statement_timeout = '5s';

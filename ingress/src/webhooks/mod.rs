@@ -98,7 +98,7 @@ impl Source {
     /// # Errors
     /// [`SourceFault`].
     pub fn new(config: &SourceConfig, contract: &CheckedContract, signer: &Signer) -> Result<Self, SourceFault> {
-        let route = contract.route(&config.message_type, Lane::Main);
+        let route = contract.route(&config.message_type, signer.lane(Lane::Main));
         let source = Self {
             name: config.name.clone(),
             provider: config.provider,

@@ -33,14 +33,14 @@ impl Session {
     ///
     /// # Errors
     /// The queue is missing, or this user may not read it.
-    pub async fn subscribe(&self, queue: &str, prefetch: u16) -> Result<Subscription, AmqpFault> {
+    pub async fn consume(&self, queue: &str, prefetch: u16) -> Result<Consumer, AmqpFault> {
         let channel = self.connection.create_channel().await.map_err(at("channel.open"))?;
         channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(at("basic.qos"))?;
-        let consumer = channel
+        let stream = channel
             .basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default())
             .await
             .map_err(at("basic.consume"))?;
-        Ok(Subscription { queue: queue.to_owned(), channel, consumer, held: VecDeque::new() })
+        Ok(Consumer { queue: queue.to_owned(), channel, stream, held: VecDeque::new() })
     }
 
     /// Closes in order, within a second. The broker delivers again what was not acked.
@@ -51,11 +51,11 @@ impl Session {
 
 /// A consumer on a channel of its own.
 #[derive(Debug)]
-pub struct Subscription {
+pub struct Consumer {
     queue: String,
     #[expect(dead_code, reason = "the channel closes when it is dropped")]
     channel: Channel,
-    consumer: lapin::Consumer,
+    stream: lapin::Consumer,
     held: VecDeque<Delivery>,
 }
 
@@ -87,7 +87,7 @@ pub struct Batch {
     ackers: Vec<Acker>,
 }
 
-impl Subscription {
+impl Consumer {
     /// Waits for one delivery, then takes what is ready, up to `most`, without waiting further.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ impl Subscription {
     }
 
     async fn receive(&mut self) -> Result<Delivery, AmqpFault> {
-        match self.consumer.next().await {
+        match self.stream.next().await {
             Some(delivery) => delivery.map_err(at("basic.deliver")),
             None => Err(AmqpFault::Cancelled(self.queue.clone())),
         }

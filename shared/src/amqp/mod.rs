@@ -12,6 +12,6 @@ mod properties;
 mod publisher;
 
 pub use connect::{AmqpFault, Dialer};
-pub use consumer::{Batch, Delivered, Redelivered, Session, Subscription};
+pub use consumer::{Batch, Consumer, Delivered, Redelivered, Session};
 pub use declare::declare;
 pub use publisher::{PublishFault, Publisher};

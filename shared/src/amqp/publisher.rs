@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use lapin::{Connection, Event};
@@ -16,8 +16,10 @@ use super::connect::{Dialer, close};
 use super::lane;
 use crate::contract::{Exchange, Field, Route, WireMessage};
 use crate::retry::RetrySchedule;
-use crate::telemetry::fields;
+use crate::telemetry::{chain, fields};
 
+/// A connection that lived this long was no failed try.
+const HEALTHY: Duration = Duration::from_secs(5);
 /// Channels of one publisher's connection.
 const LANES: usize = 2;
 
@@ -167,12 +169,15 @@ async fn supervise(dialer: Dialer, announce: watch::Sender<Option<Epoch>>) {
     while !announce.is_closed() {
         match dialer.dial().await {
             Ok(connection) => {
-                delays.reset();
+                let began = Instant::now();
                 live(Arc::new(connection), &announce).await;
+                if began.elapsed() > HEALTHY {
+                    delays.reset();
+                }
                 tracing::warn!("publishing connection lost; dialing again");
             }
             Err(fault) => {
-                tracing::warn!(error = %fault, cause = ?std::error::Error::source(&fault), "cannot reach the broker");
+                tracing::warn!(error = chain(&fault), "cannot reach the broker");
             }
         }
         tokio::select! {

@@ -84,5 +84,9 @@ fn read_url(s: &mut Reader) -> Option<Url> {
     if !url.username().is_empty() || url.password().is_some() {
         s.mistake("url", "must not carry a user or password; use [database.logins.<role>]");
     }
+    let far = !matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    if far && !url.query_pairs().any(|(key, _)| key == "sslmode") {
+        s.mistake("url", "must say sslmode for another host: verify-full, or disable on purpose");
+    }
     Some(url)
 }

@@ -128,6 +128,9 @@ pub enum StartFault {
     /// Mistakes in the configuration.
     #[error(transparent)]
     Config(#[from] ConfigFault),
+    /// The code that adopts Millrace does not fit its own contract.
+    #[error("the handlers do not fit the contract: {}", .0.join("; "))]
+    Handlers(Vec<String>),
 }
 
 fn list(faults: &[ContractFault]) -> String {

@@ -76,7 +76,7 @@ impl Reader {
             .map_err(|source| ConfigFault::Unreadable { path: path.to_owned(), source })?;
         let mut table: Table = text
             .parse()
-            .map_err(|e: toml::de::Error| ConfigFault::NotToml { path: path.to_owned(), problem: e.to_string() })?;
+            .map_err(|e: toml::de::Error| ConfigFault::NotToml { path: path.to_owned(), problem: place(&text, &e) })?;
         let mut mistakes = Vec::new();
         for (name, value) in variables {
             let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
@@ -273,6 +273,12 @@ impl Reader {
     fn place_of(&self, key: &str) -> String {
         if self.place.is_empty() { key.to_owned() } else { format!("{}.{key}", self.place) }
     }
+}
+
+/// Line and reason of a syntax error, without the line itself, which may hold a secret.
+fn place(text: &str, fault: &toml::de::Error) -> String {
+    let before = fault.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    format!("line {}: {}", before.matches('\n').count() + 1, fault.message())
 }
 
 /// Marks a text that came from the environment, where secrets may stand. A NUL cannot occur in a variable, and

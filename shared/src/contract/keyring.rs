@@ -186,12 +186,17 @@ impl Signer {
         &self.deployment
     }
 
-    /// Writes and seals a message.
+    /// The better of the lanes that this key's grant allows, for a message that wants `lane`.
+    pub fn lane(&self, lane: Lane) -> Lane {
+        lane.max(self.publisher.grant.lane)
+    }
+
+    /// Writes and seals a message; its lane mark never exceeds the grant.
     ///
     /// # Errors
     /// A text longer than its field may be.
     pub fn seal(&self, envelope: &Envelope, lane: Lane, body: Vec<u8>) -> Result<WireMessage, WireFault> {
-        let mut wire = envelope.write(&self.publisher.key_id, lane, body)?;
+        let mut wire = envelope.write(&self.publisher.key_id, self.lane(lane), body)?;
         let seal = self.publisher.key.seal(&self.deployment, &wire);
         wire.set(Field::Seal, seal)?;
         Ok(wire)

@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
+use sqlx::Executor;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{Connection, Executor};
 
 use super::DbFault;
 use crate::config::{DatabaseConfig, DatabaseUser};
@@ -137,7 +137,9 @@ impl CheckedPool {
 async fn check_role(connection: &mut PgConnection, refused: &OnceLock<String>) -> sqlx::Result<()> {
     let row = sqlx::query!(
         r#"SELECT current_user::text AS "role!",
-             (r.rolsuper OR r.rolbypassrls OR EXISTS (
+             (r.rolsuper OR EXISTS (
+               SELECT 1 FROM pg_roles b WHERE (b.rolsuper OR b.rolbypassrls) AND pg_has_role(b.oid, 'MEMBER')
+             ) OR EXISTS (
                SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                WHERE n.nspname IN ('app', 'engine', 'priv') AND pg_has_role(c.relowner, 'MEMBER'))) AS "above!"
            FROM pg_roles r WHERE r.rolname = current_user"#
@@ -160,7 +162,7 @@ async fn left_clean(connection: &mut PgConnection) -> sqlx::Result<bool> {
         tracing::error!("a connection came back with a tenant context; closing it");
         return Ok(false);
     }
-    connection.ping().await.map(|()| true)
+    Ok(true)
 }
 
 /// Begins a batch's transaction with its own bound on each statement.

@@ -8,7 +8,7 @@ use clap::{Arg, Command};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::Drain;
-use crate::config::{self, Config, Process};
+use crate::config::{self, Config, Process, StartFault};
 use crate::contract::{CheckedContract, Contract};
 
 /// Exit codes, after `sysexits.h`.
@@ -73,6 +73,7 @@ where
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match ended {
         Ok(()) => ExitCode::SUCCESS,
+        Err(fault) if fault.is::<StartFault>() => fail(name, exit::USAGE, fault.as_ref()),
         Err(fault) => fail(name, exit::SOFTWARE, fault.as_ref()),
     }
 }

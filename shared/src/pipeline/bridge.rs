@@ -1,5 +1,6 @@
 //! The bridge: drains the broker's dead-letter queue into `dead_letters`, which is the record.
 
+use super::fate::Fate;
 use super::open::Parcel;
 use super::road::Road;
 use crate::amqp::Delivered;
@@ -13,11 +14,11 @@ impl Road {
     /// shows that it was settled after all. One with its own reason keeps it.
     pub(super) fn given_up(&self, delivered: &Delivered, now: Timestamp) -> Parcel {
         let mut parcel = self.open(delivered, now);
+        parcel.given_up = true;
         match &parcel.fate {
             None => parcel.condemned = Some((GAVE_UP, 0)),
-            Some(fate) if fate.outcome().is_none() || parcel.prepared.is_none() && parcel.opened.is_some() => {
-                parcel.fate = Some(super::fate::Fate::Dead { code: GAVE_UP, attempts: 0 });
-            }
+            // It would wait for a newer worker, but the broker does not wait any more.
+            Some(fate) if fate.outcome().is_none() => parcel.fate = Some(Fate::Dead { code: GAVE_UP, attempts: 0 }),
             Some(_) => {}
         }
         parcel

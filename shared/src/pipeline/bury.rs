@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::fate::Fate;
 use super::open::Parcel;
 use super::road::{Road, Step};
-use crate::contract::{Route, TenantId};
+use crate::contract::{TenantId, Topology};
 use crate::db::{BatchTx, DbFault};
 
 /// Writes every dead letter; one that is there already is a duplicate, so that its audit line is not doubled.
@@ -36,7 +36,7 @@ async fn insert(road: &Road, tx: &mut BatchTx, step: &Step<'_>, code: &str, atte
         publisher,
         envelope.map(|e| e.message_id.to_string()),
         envelope.map(|e| e.message_type.to_string()),
-        Route::work(&road.worker, parcel.wire.lane()).routing_key,
+        queue(road, parcel),
         code,
         attempts,
         parcel.wire.fields_json(),
@@ -45,6 +45,15 @@ async fn insert(road: &Road, tx: &mut BatchTx, step: &Step<'_>, code: &str, atte
     .fetch_optional(tx.conn()?)
     .await?;
     Ok(inserted.is_some())
+}
+
+/// The queue it was taken from. The lane is the message's own word, which is all that work queues of one worker differ by.
+fn queue(road: &Road, parcel: &Parcel) -> String {
+    if parcel.given_up {
+        Topology::DEAD_QUEUE.to_owned()
+    } else {
+        Topology::work_queue(&road.worker, parcel.wire.lane())
+    }
 }
 
 /// What makes two dead letters one: publisher and message id, else everything that arrived.

@@ -5,6 +5,7 @@ use super::open::Parcel;
 use super::road::{Culprits, Interrupted, Road, Step};
 use crate::contract::TenantId;
 use crate::db::{BatchTx, DbFault, ScopedTx};
+use crate::telemetry::chain;
 
 /// Handles every claimed message. A failure that leaves the transaction usable is noted and the run goes on, so that
 /// one rerun is enough for all of them; one that breaks the transaction ends the run at once.
@@ -51,7 +52,7 @@ async fn tenant_group(
                 if fault.is_unavailable() {
                     return Err(fault.into());
                 }
-                tracing::warn!(message.id = %step.parcel.message_id(), error = ?fault, "a handler's statement failed");
+                tracing::warn!(message.id = %step.parcel.message_id(), error = chain(&fault), "a handler's statement failed");
                 culprits.push((*place, Fate::Retry { code: "statement_failed" }));
                 return Err(fault.into());
             }

@@ -5,18 +5,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::outbox::{Outbox, OutboxRow};
-use super::road::{Road, RoadFault};
-use crate::amqp::{AmqpFault, Batch, Dialer, Redelivered, Session, Subscription};
+use super::road::{Counted, Road, RoadFault};
+use crate::amqp::{AmqpFault, Batch, Consumer, Dialer, Redelivered, Session};
 use crate::contract::{Lane, Topology};
 use crate::db::DbFault;
 use crate::lifecycle::Drain;
 use crate::retry::RetrySchedule;
+use crate::telemetry::chain;
 
 /// Most messages of a batch.
 const BATCH: usize = 64;
@@ -24,6 +25,8 @@ const BATCH: usize = 64;
 const PREFETCH: u16 = 128;
 /// Lanes that serve the main queue.
 const MAIN_LANES: usize = 2;
+/// A session that lived this long was no failed try.
+const HEALTHY: Duration = Duration::from_secs(5);
 /// How long a drain waits for the COMMIT in flight before it rolls back.
 const COMMIT_GRACE: Duration = Duration::from_secs(3);
 
@@ -79,16 +82,19 @@ impl Lanes {
     pub async fn run(self, drain: &Drain) -> Result<(), LanesFault> {
         let mut delays = RetrySchedule::connections().delays();
         while !drain.begun() {
+            let began = Instant::now();
             match Session::connect(&self.dialer).await {
                 Ok(session) => match self.session(session, drain).await? {
                     None => return Ok(()),
                     Some(fault) => {
-                        delays.reset();
-                        tracing::warn!(error = %fault, cause = ?std::error::Error::source(&fault), "consuming stopped");
+                        if began.elapsed() > HEALTHY {
+                            delays.reset();
+                        }
+                        tracing::warn!(error = chain(&fault), "consuming stopped");
                     }
                 },
                 Err(fault) => {
-                    tracing::warn!(error = %fault, cause = ?std::error::Error::source(&fault), "cannot consume");
+                    tracing::warn!(error = chain(&fault), "cannot consume");
                 }
             }
             tokio::select! {
@@ -104,8 +110,8 @@ impl Lanes {
         let mut lanes = JoinSet::new();
         let stop = CancellationToken::new();
         for (queue, duty) in self.queues() {
-            match session.subscribe(&queue, PREFETCH).await {
-                Ok(subscription) => {
+            match session.consume(&queue, PREFETCH).await {
+                Ok(consumer) => {
                     let lane = LaneLoop {
                         road: Arc::clone(&self.road),
                         outbox: self.outbox.clone(),
@@ -113,7 +119,7 @@ impl Lanes {
                         drain: drain.clone(),
                         stop: stop.clone(),
                     };
-                    lanes.spawn(lane.run(subscription));
+                    lanes.spawn(lane.run(consumer));
                 }
                 Err(fault) => return Ok(Some(fault)),
             }
@@ -151,13 +157,13 @@ struct LaneLoop {
 }
 
 impl LaneLoop {
-    async fn run(self, mut subscription: Subscription) -> Ended {
+    async fn run(self, mut consumer: Consumer) -> Ended {
         loop {
             let batch = tokio::select! {
                 biased;
                 () = self.drain.started() => return Ended::Drained,
                 () = self.stop.cancelled() => return Ended::Drained,
-                batch = subscription.next_batch(BATCH, Redelivered::Alone) => match batch {
+                batch = consumer.next_batch(BATCH, Redelivered::Alone) => match batch {
                     Ok(batch) => batch,
                     Err(fault) => return Ended::Lost(fault),
                 },
@@ -181,14 +187,15 @@ impl LaneLoop {
     /// and no further ones are taken.
     async fn settle(&self, batch: &Batch) -> Result<Vec<OutboxRow>, RoadFault> {
         let mut delays = RetrySchedule::connections().delays();
+        let mut counted = Counted::default();
         loop {
             let settled = match self.duty {
-                Duty::Process => self.road.process(&batch.deliveries).await,
+                Duty::Process => self.road.process(&batch.deliveries, &mut counted).await,
                 Duty::Condemn => self.road.condemn(&batch.deliveries).await,
             };
             match settled {
                 Err(RoadFault::Database(fault)) if waits(&fault) => {
-                    tracing::warn!(error = %fault, cause = ?std::error::Error::source(&fault), "the batch waits");
+                    tracing::warn!(error = chain(&fault), "the batch waits");
                     tokio::time::sleep(delays.next_delay()).await;
                 }
                 settled => return settled,

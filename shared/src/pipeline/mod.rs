@@ -22,4 +22,4 @@ pub use lanes::{Lanes, LanesFault};
 pub use operator::OperatorAct;
 pub use outbox::Outbox;
 pub use relay::Relay;
-pub use road::{Road, RoadFault};
+pub use road::{Counted, Road, RoadFault};

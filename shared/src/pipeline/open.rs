@@ -30,6 +30,8 @@ pub(super) struct Parcel {
     pub(super) redelivered: bool,
     /// This execution is counted already.
     pub(super) counted: bool,
+    /// The broker gave up on it: it comes from the dead-letter queue.
+    pub(super) given_up: bool,
 }
 
 /// Where a parcel's tenant stands.
@@ -70,6 +72,11 @@ impl Parcel {
         hash.finalize().into()
     }
 
+    /// It will be handled, and may have been begun before.
+    pub(super) fn runs_again(&self) -> bool {
+        self.redelivered && self.fate.is_none() && self.opened.is_some()
+    }
+
     /// The key the inbox remembers it by.
     pub(super) fn inbox_key(&self) -> [u8; 32] {
         let key = self.opened.as_ref().map_or("", |opened| opened.envelope.inbox_key());
@@ -95,6 +102,7 @@ impl Parcel {
             condemned: None,
             redelivered,
             counted: false,
+            given_up: false,
         }
     }
 }
@@ -150,6 +158,7 @@ impl Road {
             condemned: None,
             redelivered,
             counted: false,
+            given_up: false,
         }
     }
 }

@@ -55,7 +55,7 @@ async fn retry(
     let mut kept = kept(tx, step.parcel, now).await?;
     kept.attempts += i32::from(!step.parcel.counted);
     let attempts = kept.attempts.max(1);
-    if attempts >= i32::try_from(road.retry.max_attempts).unwrap_or(i32::MAX) {
+    if attempts >= road.max_attempts() {
         return Ok(Fate::Dead { code, attempts });
     }
     let delay = RetrySchedule::messages(road.retry.backoff_multiplier).delay(attempts.unsigned_abs() - 1);
@@ -135,19 +135,13 @@ async fn clear(tx: &mut BatchTx, steps: &[Step<'_>]) -> Result<(), DbFault> {
 }
 
 /// Counts a redelivered message before it runs, in a commit of its own: should it kill the process, the count stays.
-/// One that has used up its attempts this way is condemned.
-pub(super) async fn count_redelivered(road: &Road, parcels: &mut [Parcel]) -> Result<(), DbFault> {
-    for parcel in parcels.iter_mut().filter(|p| p.redelivered && p.fate.is_none() && p.opened.is_some()) {
-        let mut tx = BatchTx::begin(&road.pool, &road.context).await?;
-        let now = Timestamp::new(time::OffsetDateTime::now_utc());
-        let mut kept = kept(&mut tx, parcel, now).await?;
-        kept.attempts += 1;
-        store(road, &mut tx, parcel, &kept, "redelivered", None).await?;
-        tx.commit().await?;
-        parcel.counted = true;
-        if kept.attempts > i32::try_from(road.retry.max_attempts).unwrap_or(i32::MAX) {
-            parcel.condemned = Some(("crash_loop", kept.attempts - 1));
-        }
-    }
-    Ok(())
+/// Returns the attempts so far, which the delivery keeps, so that a batch that has to wait is not counted again.
+pub(super) async fn count_redelivered(road: &Road, parcel: &Parcel) -> Result<i32, DbFault> {
+    let mut tx = BatchTx::begin(&road.pool, &road.context).await?;
+    let now = Timestamp::new(time::OffsetDateTime::now_utc());
+    let mut kept = kept(&mut tx, parcel, now).await?;
+    kept.attempts += 1;
+    store(road, &mut tx, parcel, &kept, "redelivered", None).await?;
+    tx.commit().await?;
+    Ok(kept.attempts)
 }

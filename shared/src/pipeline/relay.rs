@@ -13,7 +13,7 @@ use crate::contract::{Route, WireFault, WireMessage};
 use crate::db::{DbFault, RelayPool};
 use crate::lifecycle::Drain;
 use crate::retry::RetrySchedule;
-use crate::telemetry::fields;
+use crate::telemetry::{chain, fields};
 
 /// Pause when nothing is due.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -39,7 +39,12 @@ impl Relay {
     pub async fn run(&self, drain: &Drain) -> Result<(), DbFault> {
         let mut delays = RetrySchedule::connections().delays();
         while !drain.begun() {
-            let pause = match self.sweep().await {
+            let swept = tokio::select! {
+                swept = self.sweep() => swept,
+                // What was published and not yet deleted is published again: the inbox knows it.
+                () = drain.started() => return Ok(()),
+            };
+            let pause = match swept {
                 Ok(0) => PAUSE,
                 Ok(_) => {
                     delays.reset();
@@ -47,7 +52,7 @@ impl Relay {
                 }
                 Err(DbFault::Role(role)) => return Err(DbFault::Role(role)),
                 Err(fault) => {
-                    tracing::warn!(error = %fault, cause = ?std::error::Error::source(&fault), "the relay waits");
+                    tracing::warn!(error = chain(&fault), "the relay waits");
                     delays.next_delay()
                 }
             };

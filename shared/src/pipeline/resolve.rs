@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fate::Fate;
-use super::open::Home;
+use super::open::{Home, Parcel};
 use super::road::Step;
 use crate::contract::TenantId;
 use crate::db::{BatchTx, DbFault};
@@ -43,11 +43,21 @@ pub(super) async fn tenants(tx: &mut BatchTx, steps: &mut [Step<'_>]) -> Result<
     for (place, org) in places.into_iter().zip(found) {
         let step = &mut steps[place];
         match org.and_then(|org| TenantId::parse(&org).ok()) {
+            Some(tenant) if names_another(step.parcel, &tenant) => {
+                step.tenant = Some(TenantId::operator());
+                step.fate = Some(Fate::OutsideGrant { rule: "grant_tenant" });
+            }
             Some(tenant) => step.tenant = Some(tenant),
             None => step.fate = Some(step.fate.take().unwrap_or_else(|| unresolved(step.parcel.condemned))),
         }
     }
     Ok(())
+}
+
+/// A sealed tenant bounds what a link may lead to: a grant for one tenant must not reach another through a customer.
+fn names_another(parcel: &Parcel, resolved: &TenantId) -> bool {
+    let sealed = parcel.opened.as_ref().and_then(|opened| opened.envelope.org_id.as_ref());
+    sealed.is_some_and(|sealed| sealed != resolved)
 }
 
 fn unresolved(condemned: Option<(&'static str, i32)>) -> Fate {

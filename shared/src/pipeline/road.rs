@@ -1,5 +1,6 @@
 //! The road itself, on one screen.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -48,6 +49,11 @@ pub enum RoadFault {
     Audit(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// Attempts of a batch's redelivered messages, by their place. Kept with the deliveries: each is counted once, however
+/// often the batch has to wait for the database.
+#[derive(Debug, Default)]
+pub struct Counted(BTreeMap<usize, i32>);
+
 /// A parcel in one run of its batch. Nothing here outlives a rollback.
 pub(super) struct Step<'p> {
     pub(super) parcel: &'p Parcel,
@@ -78,11 +84,27 @@ impl Road {
     ///
     /// # Errors
     /// [`RoadFault`]; nothing is committed, and no attempt is burned when the database is merely away.
-    pub async fn process(&self, deliveries: &[Delivered]) -> Result<Vec<OutboxRow>, RoadFault> {
+    pub async fn process(&self, deliveries: &[Delivered], counted: &mut Counted) -> Result<Vec<OutboxRow>, RoadFault> {
         let now = Timestamp::new(OffsetDateTime::now_utc());
         let mut parcels: Vec<Parcel> = deliveries.iter().map(|delivered| self.open(delivered, now)).collect();
-        park::count_redelivered(self, &mut parcels).await?;
+        for (place, parcel) in parcels.iter_mut().enumerate().filter(|(_, parcel)| parcel.runs_again()) {
+            let attempts = match counted.0.get(&place) {
+                Some(attempts) => *attempts,
+                None => park::count_redelivered(self, parcel).await?,
+            };
+            counted.0.insert(place, attempts);
+            parcel.counted = true;
+            // The first execution was no redelivery and is not in the count.
+            if attempts >= self.max_attempts() {
+                parcel.condemned = Some(("crash_loop", attempts));
+            }
+        }
         self.settle(&mut parcels, now).await
+    }
+
+    /// Executions before a message is dead.
+    pub(super) fn max_attempts(&self) -> i32 {
+        i32::try_from(self.retry.max_attempts).unwrap_or(i32::MAX)
     }
 
     /// Settles what the broker gave up on: dead, unless the inbox knows better.

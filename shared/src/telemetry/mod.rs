@@ -36,3 +36,16 @@ pub fn start(config: &ObservabilityConfig) -> Result<PrometheusHandle, Telemetry
     let recorder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?;
     Ok(recorder.install_recorder()?)
 }
+
+/// An error with its causes, by their messages only: PostgreSQL's details and hints, which `Debug` would print, may hold
+/// row values.
+pub fn chain(fault: &dyn std::error::Error) -> String {
+    let mut text = fault.to_string();
+    let mut source = fault.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

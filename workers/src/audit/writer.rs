@@ -3,15 +3,15 @@
 use millrace::auditlog::{AuditLog, Entry, LogFault};
 use millrace::lifecycle::Drain;
 use millrace::retry::RetrySchedule;
-use millrace::telemetry::fields;
+use millrace::telemetry::{chain, fields};
 
 /// Owns the open log.
-pub(super) struct Writer {
+pub(crate) struct Writer {
     log: Option<AuditLog>,
 }
 
 impl Writer {
-    pub(super) fn new(log: AuditLog) -> Self {
+    pub(crate) fn new(log: AuditLog) -> Self {
         Self { log: Some(log) }
     }
 
@@ -34,7 +34,7 @@ impl Writer {
                     return Ok(true);
                 }
                 Err(fault @ LogFault::Io { .. }) => {
-                    tracing::error!(error = %fault, cause = ?std::error::Error::source(&fault), "the audit log waits");
+                    tracing::error!(error = chain(&fault), "the audit log waits");
                 }
                 Err(fault) => return Err(fault),
             }

@@ -18,6 +18,7 @@ impl Handler for ApplyStripeEvent {
 
     async fn handle(&self, tx: &mut TenantTx<'_>, message: &Message<StripeEvent>) -> Result<Changed, Fault> {
         let event = &message.payload;
+        access::one_at_a_time(tx).await?;
         let (target, kind, change) = match &event.change {
             Some(StripeChange::Subscription(object)) => {
                 (&object.id, "subscription", subscriptions::merge(tx, object).await?)

@@ -3,7 +3,7 @@
 //! An event's state is taken when the stored one is not terminal and the event is newer: a later second, or the same
 //! second and a higher rank (created < updated < deleted). Whole seconds alone never decide.
 
-use millrace::contract::payloads::SubscriptionChange;
+use millrace::contract::payloads::{SubscriptionChange, SubscriptionRank};
 use millrace::db::TenantTx;
 use millrace::pipeline::Fault;
 
@@ -14,8 +14,12 @@ use super::stripe_events::STRIPE;
 /// Merges one event's subscription into the tenant's.
 pub(super) async fn merge(tx: &mut TenantTx<'_>, object: &SubscriptionChange) -> Result<Change, Fault> {
     // A status outside the eight is never stored: nothing changes, and the rejection is the alert.
-    let status = Status::parse(&object.status).ok_or(Fault::Reject { code: "unknown_subscription_status" })?;
-    if object.period_end.is_none() && !known(tx, &object.id).await? {
+    let status = match object.rank {
+        SubscriptionRank::Deleted => Status::Canceled,
+        _ => Status::parse(&object.status).ok_or(Fault::Reject { code: "unknown_subscription_status" })?,
+    };
+    let dated = object.period_end.is_some() || object.rank == SubscriptionRank::Deleted;
+    if !dated && !known(tx, &object.id).await? {
         // Neither place of the period end has it: a shape this build does not know, and NULL is no date.
         return Err(Fault::Retry { code: "period_end_missing" });
     }

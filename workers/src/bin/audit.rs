@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    millrace_workers::audit::run_audit(millrace::builtin())
+    millrace_workers::run_audit(millrace::builtin())
 }

@@ -15,7 +15,7 @@ mod guard;
 mod identity;
 mod leftovers;
 mod place;
-mod ports;
+pub(crate) mod ports;
 mod postgres;
 mod processes;
 mod programs;

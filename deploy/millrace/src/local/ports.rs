@@ -10,7 +10,7 @@ const LOWEST: u16 = 10_240;
 const TRIES: usize = 200;
 
 /// Whether a server could listen on this port of 127.0.0.1 now.
-pub(super) fn is_free(port: u16) -> bool {
+pub(crate) fn is_free(port: u16) -> bool {
     listen(port).is_ok()
 }
 
@@ -21,7 +21,7 @@ pub(super) fn is_free(port: u16) -> bool {
 ///
 /// # Errors
 /// [`LocalError::NoPort`] when none is found.
-pub(super) fn pick(count: usize) -> Result<Vec<u16>, LocalError> {
+pub(crate) fn pick(count: usize) -> Result<Vec<u16>, LocalError> {
     let candidates = candidates();
     let mut held = Vec::with_capacity(count);
     while held.len() < count {

@@ -1,12 +1,10 @@
 //! What a local stack is configured with: fresh keys, and one `millrace.toml` for every process.
 
-use std::net::TcpListener;
-
 use serde_json::json;
 
 use super::control::StateDir;
 use crate::CommandFault;
-use crate::local::{Postgres, RabbitMq};
+use crate::local::{Postgres, RabbitMq, ports};
 
 /// The demo tenant and its customer.
 pub(super) const DEMO_ORG: &str = "org_demo";
@@ -45,23 +43,16 @@ impl Ports {
         let kept = std::fs::read(state.root().join("ports.json")).ok();
         let kept: Option<(u16, u16)> = kept.and_then(|text| serde_json::from_slice(&text).ok());
         let mut chosen = match kept {
-            Some((public, admin)) if is_free(public) && is_free(admin) => Self { public, admin },
+            Some((public, admin)) if ports::is_free(public) && ports::is_free(admin) => Self { public, admin },
             _ => Self { public: 8080, admin: 9090 },
         };
-        if !(is_free(chosen.public) && is_free(chosen.admin)) {
-            chosen = Self { public: any_free()?, admin: any_free()? };
+        if !(ports::is_free(chosen.public) && ports::is_free(chosen.admin)) {
+            let free = ports::pick(2)?;
+            chosen = Self { public: free[0], admin: free[1] };
         }
         state.write("ports.json", &json!([chosen.public, chosen.admin]).to_string(), 0o644)?;
         Ok(chosen)
     }
-}
-
-fn is_free(port: u16) -> bool {
-    TcpListener::bind(("127.0.0.1", port)).is_ok()
-}
-
-fn any_free() -> std::io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// Makes the keys that are missing and writes the configuration anew.

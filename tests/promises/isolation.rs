@@ -1,0 +1,116 @@
+//! One tenant never reads or changes another: what the database allows each real role, and what it refuses.
+
+mod catalogue;
+mod processes;
+mod rows;
+
+use hmac::{Hmac, KeyInit, Mac};
+use millrace_tests::World;
+use sha2::Sha256;
+use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection};
+
+/// PostgreSQL's code for what a role or a policy does not allow.
+const REFUSED: &str = "42501";
+const TENANTS: [&str; 2] = ["acme", "globex"];
+
+/// Rows of both tenants in every tenant table, written by the superuser.
+async fn seed(world: &World) {
+    for org in TENANTS {
+        for row in [
+            "tenants (org_id, name) VALUES ($1, 'Some Inc')",
+            "subscriptions (org_id, provider, subscription_id, status, last_created, last_rank)
+             VALUES ($1, 'stripe', 'sub_' || $1, 'active', now(), 0)",
+            "invoices (org_id, provider, invoice_id, status, amount_due, amount_paid, currency)
+             VALUES ($1, 'stripe', 'in_' || $1, 'paid', 100, 100, 'eur')",
+            "access (org_id, level, evaluated_at) VALUES ($1, 'full', now())",
+            "billing_history (org_id, id, event_id, event_type, object_id, change)
+             VALUES ($1, gen_random_uuid(), 'evt_' || $1, 'invoice.paid', 'in_' || $1, 'changed')",
+        ] {
+            let statement = AssertSqlSafe(format!("INSERT INTO app.{row}"));
+            sqlx::query(statement).bind(org).execute(world.superuser()).await.expect("a row");
+        }
+    }
+    for table in tables(world.superuser()).await {
+        let count = format!("select count(distinct org_id) from {table}");
+        assert_eq!(world.count(&count).await, 2, "{table} has no rows here: add some above");
+    }
+}
+
+/// Every table of schema `app`, with its schema.
+async fn tables(pool: &PgPool) -> Vec<String> {
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT format('app.%I', relname) FROM pg_class
+         WHERE relnamespace = 'app'::regnamespace AND relkind IN ('r', 'p') ORDER BY 1",
+    )
+    .fetch_all(pool)
+    .await
+    .expect("the catalogue");
+    assert!(tables.len() >= 5, "the catalogue was not read: {tables:?}");
+    tables
+}
+
+/// The tag of a tenant, by hand: HMAC-SHA256 over its id.
+fn tag(world: &World, org: &str) -> String {
+    let file = world.config_path().with_file_name("keys").join("db-context");
+    let key = hex::decode(std::fs::read_to_string(file).expect("the key").trim()).expect("hex");
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("a key");
+    mac.update(org.as_bytes());
+    hex::encode(mac.finalize().into_bytes())
+}
+
+/// The setting that puts a tenant in scope.
+fn context(world: &World, org: &str) -> String {
+    format!("{}.{org}", tag(world, org))
+}
+
+/// A connection of one run-time role.
+async fn connect(world: &World, role: &str) -> PgConnection {
+    if role == "millrace_reader" {
+        // It has no password here, since no process logs in as it yet; this makes it the role of the session.
+        let url = world.servers().postgres.lock().await.superuser_url(&database(world).await);
+        let mut connection = PgConnection::connect(&url).await.expect("a connection");
+        run(&mut connection, "SET SESSION AUTHORIZATION millrace_reader").await.expect("the role");
+        return connection;
+    }
+    PgConnection::connect(&world.role_url(role).await).await.expect("a connection")
+}
+
+async fn database(world: &World) -> String {
+    sqlx::query_scalar("SELECT current_database()::text").fetch_one(world.superuser()).await.expect("a name")
+}
+
+/// Rows that a statement changed, or PostgreSQL's code.
+async fn run(connection: &mut PgConnection, statement: &str) -> Result<u64, String> {
+    let done = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(connection).await;
+    done.map(|done| done.rows_affected()).map_err(|error| match error.as_database_error() {
+        Some(error) => error.code().expect("a code").into_owned(),
+        None => panic!("{statement}: {error}"),
+    })
+}
+
+/// As [`run`], in a transaction of its own with this tenant context.
+async fn run_as(connection: &mut PgConnection, context: &str, statement: &str) -> Result<u64, String> {
+    run(connection, &format!("BEGIN; SET LOCAL app.ctx = '{context}'")).await.expect("a context");
+    let done = run(connection, statement).await;
+    run(connection, if done.is_ok() { "COMMIT" } else { "ROLLBACK" }).await.expect("the end");
+    done
+}
+
+/// Everything one tenant has in a table, as the superuser sees it.
+async fn contents(world: &World, table: &str, org: &str) -> String {
+    let rows =
+        format!("SELECT coalesce(string_agg(t::text, '|' ORDER BY t::text), '') FROM {table} t WHERE org_id = $1");
+    sqlx::query_scalar(AssertSqlSafe(rows)).bind(org).fetch_one(world.superuser()).await.expect("rows")
+}
+
+/// One row of a tenant as JSON in a SQL literal, to be inserted by somebody else.
+async fn row_of(world: &World, table: &str, org: &str) -> String {
+    let row = format!("SELECT quote_literal(to_jsonb(t)::text) FROM {table} t WHERE org_id = $1 LIMIT 1");
+    sqlx::query_scalar(AssertSqlSafe(row)).bind(org).fetch_one(world.superuser()).await.expect("a row")
+}
+
+/// Inserts a row made by [`row_of`].
+fn insert(table: &str, row: &str) -> String {
+    format!("INSERT INTO {table} SELECT * FROM jsonb_populate_record(NULL::{table}, {row}::jsonb)")
+}
