@@ -8,6 +8,7 @@ CREATE TABLE app.subscriptions (
     ('incomplete', 'incomplete_expired', 'trialing', 'active', 'past_due', 'canceled', 'unpaid', 'paused')),
   plan text,
   period_end timestamptz,
+  status_since timestamptz NOT NULL,  -- the provider's second of the event that first showed this status
   last_created timestamptz NOT NULL,  -- the provider's second of the event that wrote this state
   last_rank smallint NOT NULL,        -- its place among the events of that second
   needs_refetch boolean NOT NULL DEFAULT false,

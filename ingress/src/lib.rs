@@ -11,13 +11,11 @@ mod server;
 mod socket;
 pub mod webhooks;
 
-use std::io::Write;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use millrace::config::Process;
 use millrace::contract::Contract;
-use millrace::lifecycle::{Booted, ProcessFault, run_process, serve_admin};
+use millrace::lifecycle::{Booted, ProcessFault, announce, run_process, serve_admin};
 
 pub use server::{Edge, EdgeFault, Listening};
 
@@ -35,15 +33,8 @@ async fn edge(booted: Booted) -> Result<(), ProcessFault> {
     let metrics_path = &config.observability.metrics_endpoint;
     let admin = serve_admin(config.http.admin_listen, metrics, metrics_path, edge.ready_check(), drain.clone()).await?;
     let listening = edge.listen().await?;
-    announce(listening.address(), admin);
+    announce(Some(listening.address()), admin);
+    tracing::info!(http.listening = %listening.address(), http.admin = %admin, "listening");
     listening.serve(drain).await;
     Ok(())
-}
-
-/// One line on standard output for whoever started us with port 0, and one in the log.
-fn announce(public: SocketAddr, admin: SocketAddr) {
-    tracing::info!(http.listening = %public, http.admin = %admin, "listening");
-    let mut out = std::io::stdout().lock();
-    // Whoever closed our standard output does not want the line; that is no reason not to serve.
-    let _ = writeln!(out, r#"{{"listening":"{public}","admin":"{admin}"}}"#).and_then(|()| out.flush());
 }

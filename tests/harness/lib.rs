@@ -5,6 +5,7 @@ mod await_until;
 mod broker;
 mod http;
 mod programs;
+mod raw_amqp;
 mod relay;
 mod servers;
 mod sql;

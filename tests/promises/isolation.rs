@@ -19,8 +19,8 @@ async fn seed(world: &World) {
     for org in TENANTS {
         for row in [
             "tenants (org_id, name) VALUES ($1, 'Some Inc')",
-            "subscriptions (org_id, provider, subscription_id, status, last_created, last_rank)
-             VALUES ($1, 'stripe', 'sub_' || $1, 'active', now(), 0)",
+            "subscriptions (org_id, provider, subscription_id, status, status_since, last_created, last_rank)
+             VALUES ($1, 'stripe', 'sub_' || $1, 'active', now(), now(), 0)",
             "invoices (org_id, provider, invoice_id, status, amount_due, amount_paid, currency)
              VALUES ($1, 'stripe', 'in_' || $1, 'paid', 100, 100, 'eur')",
             "access (org_id, level, evaluated_at) VALUES ($1, 'full', now())",

@@ -2,7 +2,7 @@
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
-use millrace_tests::{Left, World};
+use millrace_tests::{Left, World, eventually};
 
 fn headers(pairs: &[(&str, AMQPValue)]) -> BasicProperties {
     let mut table = FieldTable::default();
@@ -95,5 +95,23 @@ async fn a_failure_is_tried_again_later_and_dead_after_its_attempts() {
     world.until_lines("dead", 1).await;
     assert_eq!(world.count("select count(*) from app.subscriptions").await, 0);
     world.finish(Left { dead: 1, parked: 0 }).await;
+    drop(programs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_no_client_can_parse_end_in_quarantine_and_cost_no_neighbour_its_life() {
+    let world = World::new().await;
+    world.tenant("acme", "cus_1").await;
+    let (programs, url) = world.start_all().await;
+    world.publish_message_id("millrace.work", "billing.main", b"\xff\xfe").await;
+    world.publish_message_id("millrace.audit", "audit", b"\xff").await;
+    for _ in 0..20 {
+        world.accept(&url, &world.invoice_event("cus_1")).await;
+    }
+    world.until_lines("applied", 20).await;
+    eventually("both are in quarantine", async || (world.depth("quarantine").await == 2).then_some(())).await;
+    world.accept(&url, &world.invoice_event("cus_1")).await;
+    world.until_lines("applied", 21).await;
+    world.finish(Left::default()).await;
     drop(programs);
 }

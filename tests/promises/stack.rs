@@ -73,7 +73,9 @@ impl Stack {
     }
 
     fn id(&self) -> String {
-        std::fs::read_to_string(self.state().join("id")).expect("the id").trim().to_owned()
+        let text = std::fs::read(self.state().join("stack.json")).expect("the stack");
+        let stack: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        stack["id"].as_str().expect("an id").to_owned()
     }
 
     fn place(&self) -> Place {
@@ -207,7 +209,7 @@ async fn variables_are_true(stack: &Stack) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_stacks_run_side_by_side_and_one_goes_without_a_trace() {
-    let (mut first, mut second) = (Stack::new(0o755), Stack::new(0o700));
+    let (mut first, mut second) = (Stack::new(0o700), Stack::new(0o755));
     let demo = journey(&first.up(&["--workers", "billing=2"]).await);
     variables_are_true(&first).await;
     assert_eq!(first.count("millrace-billing"), 2);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use millrace::amqp::Dialer;
 use millrace::config::Process;
 use millrace::contract::{BrokerUser, Contract};
-use millrace::lifecycle::{Booted, ProcessFault, ReadyCheck, run_process, serve_admin};
+use millrace::lifecycle::{Booted, ProcessFault, ReadyCheck, announce, run_process, serve_admin};
 
 use crate::audit::{self, Writer};
 
@@ -24,6 +24,7 @@ async fn work(booted: Booted) -> Result<(), ProcessFault> {
     let ready = readiness(Arc::clone(&writing));
     let path = &config.observability.metrics_endpoint;
     let admin = serve_admin(config.http.admin_listen, metrics, path, ready, drain.clone()).await?;
+    announce(None, admin);
     tracing::info!(admin = %admin, log = %config.compliance.audit_log_path.display(), "audit worker runs");
     let dialer = Dialer::new(&config.amqp, BrokerUser::Audit, "millrace-audit")?;
     let Some(log) = audit::open(&config.compliance.audit_log_path, &drain).await? else { return Ok(()) };

@@ -8,7 +8,7 @@ use millrace::amqp::{Dialer, Publisher};
 use millrace::config::Process;
 use millrace::contract::{BrokerUser, Contract};
 use millrace::db::RelayPool;
-use millrace::lifecycle::{Booted, ProcessFault, ReadyCheck, run_process, serve_admin};
+use millrace::lifecycle::{Booted, ProcessFault, ReadyCheck, announce, run_process, serve_admin};
 use millrace::pipeline::Relay;
 
 const ABOUT: &str = "Publishes parked messages when they are due, and outbox rows that a crash left behind";
@@ -28,6 +28,7 @@ async fn work(booted: Booted) -> Result<(), ProcessFault> {
         Relay { pool: RelayPool::new(&config.database, 2)?, publisher: Publisher::start(dialer, PUBLISH_TIMEOUT) };
     let path = &config.observability.metrics_endpoint;
     let admin = serve_admin(config.http.admin_listen, metrics, path, readiness(&relay), drain.clone()).await?;
+    announce(None, admin);
     tracing::info!(admin = %admin, "relay runs");
     Ok(relay.run(&drain).await?)
 }

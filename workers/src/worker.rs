@@ -9,7 +9,7 @@ use millrace::amqp::{Dialer, Publisher};
 use millrace::config::{Process, StartFault};
 use millrace::contract::{BrokerUser, Contract, WorkerName};
 use millrace::db::{AppPool, ContextKey, RelayPool};
-use millrace::lifecycle::{Booted, ProcessFault, ReadyCheck, run_process, serve_admin};
+use millrace::lifecycle::{Booted, ProcessFault, ReadyCheck, announce, run_process, serve_admin};
 use millrace::pipeline::{Handlers, Lanes, Outbox, Road};
 
 const ABOUT: &str = "Settles messages: opens seals, resolves tenants, applies each effect once, in one transaction with \
@@ -65,6 +65,7 @@ async fn work(booted: Booted, name: String, handlers: Handlers) -> Result<(), Pr
     let admin =
         serve_admin(config.http.admin_listen, metrics, &config.observability.metrics_endpoint, ready, drain.clone())
             .await?;
+    announce(None, admin);
     tracing::info!(admin = %admin, connection = label, "worker runs");
     let ended = lanes.run(&drain).await;
     let _ = tokio::time::timeout(OUTBOX_GRACE, publishing).await;

@@ -54,12 +54,11 @@ pub async fn bootstrap(config: &Config, admin_url: &str) -> Result<(), CommandFa
     let url = config.database.url.as_ref().ok_or_else(|| Usage("database.url is missing".to_owned()))?;
     let database = url.path().trim_start_matches('/').to_owned();
     let mut admin = PgConnectOptions::from_str(admin_url)?.connect().await?;
-    // Passwords are about to stand in statements, and must not stand in the server's log.
-    sqlx::raw_sql(
-        "SET log_statement = 'none'; SET log_min_duration_statement = -1; SET log_min_error_statement = panic",
-    )
-    .execute(&mut admin)
-    .await?;
+    // Passwords are about to stand in statements, and must not stand in the server's log. A managed server may forbid
+    // this; its log is its provider's then.
+    for quiet in ["log_statement = 'none'", "log_min_duration_statement = -1", "log_min_error_statement = panic"] {
+        let _ = sqlx::raw_sql(AssertSqlSafe(format!("SET {quiet}"))).execute(&mut admin).await;
+    }
     sqlx::raw_sql(include_str!("roles.sql")).execute(&mut admin).await?;
     for user in DatabaseUser::ALL {
         if let Some(login) = config.database.logins.get(&user) {

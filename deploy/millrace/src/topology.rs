@@ -156,7 +156,7 @@ fn vhost(config: &Config) -> Result<String, Usage> {
 }
 
 /// At-least-once dead-lettering needs `reject-publish`; with `drop-head` the broker silently falls back to losing. The
-/// dead-letter queue has no exchange of its own, so its limit is out of reach: its messages leave only into Postgres.
+/// dead-letter queue hands on only what no client can read: bytes that break every connection that receives them.
 fn policies() -> [(&'static str, Value); 2] {
     let lossless = json!({
         "pattern": r"^(work\..*|audit)$", "apply-to": "queues", "priority": 10,
@@ -167,7 +167,10 @@ fn policies() -> [(&'static str, Value); 2] {
     });
     let dead = json!({
         "pattern": "^dead$", "apply-to": "queues", "priority": 10,
-        "definition": { "delivery-limit": 1_000_000, "overflow": "reject-publish" },
+        "definition": {
+            "delivery-limit": Topology::DEAD_DELIVERY_LIMIT, "overflow": "reject-publish",
+            "dead-letter-exchange": Exchange::Quarantine.name(), "dead-letter-strategy": "at-least-once",
+        },
     });
     [("millrace", lossless), ("millrace-dead", dead)]
 }

@@ -44,6 +44,14 @@ pub enum AmqpFault {
     Stale,
 }
 
+impl AmqpFault {
+    /// The peer's bytes could not be parsed. lapin ends the whole connection over a short string that is not UTF-8, so
+    /// one hostile property costs every consumer of the connection its channel.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Failed { source, .. } if matches!(source.kind(), lapin::ErrorKind::ParsingError(_)))
+    }
+}
+
 /// Names the step that failed.
 pub(super) fn at(step: &'static str) -> impl FnOnce(lapin::Error) -> AmqpFault {
     move |source| AmqpFault::Failed { step, source }
@@ -101,7 +109,11 @@ impl Dialer {
                 port: address.port().unwrap_or(if tls { 5671 } else { 5672 }),
             },
             vhost: if vhost.is_empty() { "/".to_owned() } else { vhost },
-            query: AMQPQueryString { heartbeat: Some(15), ..AMQPQueryString::default() },
+            query: AMQPQueryString {
+                heartbeat: Some(15),
+                connection_timeout: Some(u64::try_from(DIAL_TIMEOUT.as_millis()).unwrap_or(5_000)),
+                ..AMQPQueryString::default()
+            },
         }
     }
 }

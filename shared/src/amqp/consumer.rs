@@ -9,14 +9,19 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, Basi
 use lapin::types::FieldTable;
 use lapin::{Acker, Channel, Connection};
 
-use super::connect::{AmqpFault, Dialer, at, close};
+use super::connect::{AmqpFault, Dialer, close};
+use super::loss::Loss;
 use super::properties;
 use crate::contract::{WireFault, WireMessage};
+
+/// A batch stops growing here, whatever its number of messages.
+const BATCH_BYTES: usize = 8 << 20;
 
 /// A connection for consuming only. On any error the owner drops it whole and dials a new one.
 #[derive(Debug)]
 pub struct Session {
     connection: Connection,
+    loss: Loss,
 }
 
 impl Session {
@@ -25,7 +30,8 @@ impl Session {
     /// # Errors
     /// No address answered.
     pub async fn connect(dialer: &Dialer) -> Result<Self, AmqpFault> {
-        Ok(Self { connection: dialer.dial().await? })
+        let connection = dialer.dial().await?;
+        Ok(Self { loss: Loss::of(&connection), connection })
     }
 
     /// Opens a channel of its own on which batches of one queue arrive. `prefetch` bounds what the broker hands
@@ -34,13 +40,12 @@ impl Session {
     /// # Errors
     /// The queue is missing, or this user may not read it.
     pub async fn consume(&self, queue: &str, prefetch: u16) -> Result<Consumer, AmqpFault> {
-        let channel = self.connection.create_channel().await.map_err(at("channel.open"))?;
-        channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(at("basic.qos"))?;
-        let stream = channel
-            .basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default())
-            .await
-            .map_err(at("basic.consume"))?;
-        Ok(Consumer { queue: queue.to_owned(), channel, stream, held: VecDeque::new() })
+        let channel = self.loss.or("channel.open", self.connection.create_channel()).await?;
+        self.loss.or("basic.qos", channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+        let options = BasicConsumeOptions::default();
+        let consuming = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
+        let stream = self.loss.or("basic.consume", consuming).await?;
+        Ok(Consumer { queue: queue.to_owned(), channel, stream, held: VecDeque::new(), loss: self.loss.clone() })
     }
 
     /// Closes in order, within a second. The broker delivers again what was not acked.
@@ -57,6 +62,7 @@ pub struct Consumer {
     channel: Channel,
     stream: lapin::Consumer,
     held: VecDeque<Delivery>,
+    loss: Loss,
 }
 
 /// What to do with messages that the broker hands out again.
@@ -85,6 +91,7 @@ pub struct Batch {
     /// The messages, oldest first.
     pub deliveries: Vec<Delivered>,
     ackers: Vec<Acker>,
+    loss: Loss,
 }
 
 impl Consumer {
@@ -98,31 +105,39 @@ impl Consumer {
             Some(held) => held,
             None => self.receive().await?,
         };
+        let mut bytes = first.data.len();
         let mut batch = vec![first];
-        while !apart(&batch[0]) && batch.len() < most {
+        while !apart(&batch[0]) && batch.len() < most && bytes < BATCH_BYTES {
             match self.receive().now_or_never() {
                 Some(Ok(next)) if apart(&next) => {
                     self.held.push_back(next);
                     break;
                 }
-                Some(Ok(next)) => batch.push(next),
+                Some(Ok(next)) => {
+                    bytes += next.data.len();
+                    batch.push(next);
+                }
                 // What is here can still be worked on; the next call meets the error again.
                 Some(Err(_)) | None => break,
             }
         }
-        Ok(Batch::of(batch))
+        Ok(Batch::of(batch, self.loss.clone()))
     }
 
     async fn receive(&mut self) -> Result<Delivery, AmqpFault> {
-        match self.stream.next().await {
-            Some(delivery) => delivery.map_err(at("basic.deliver")),
-            None => Err(AmqpFault::Cancelled(self.queue.clone())),
+        tokio::select! {
+            biased;
+            next = self.stream.next() => match next {
+                Some(delivery) => self.loss.or("basic.deliver", std::future::ready(delivery)).await,
+                None => Err(AmqpFault::Cancelled(self.queue.clone())),
+            },
+            fault = self.loss.happened("basic.deliver") => Err(fault),
         }
     }
 }
 
 impl Batch {
-    fn of(deliveries: Vec<Delivery>) -> Self {
+    fn of(deliveries: Vec<Delivery>, loss: Loss) -> Self {
         let mut ackers = Vec::with_capacity(deliveries.len());
         let deliveries = deliveries
             .into_iter()
@@ -132,7 +147,7 @@ impl Batch {
                 Delivered { message: Arc::new(message), fault, redelivered: delivery.redelivered }
             })
             .collect();
-        Self { deliveries, ackers }
+        Self { deliveries, ackers, loss }
     }
 
     /// Acks all of them with one cumulative ack. Legal because this batch came alone through its channel, and
@@ -142,7 +157,7 @@ impl Batch {
     /// The channel is gone; the broker delivers again, and the inbox knows.
     pub async fn ack(self) -> Result<(), AmqpFault> {
         let Some(last) = self.ackers.last() else { return Ok(()) };
-        let acked = last.ack(BasicAckOptions { multiple: true }).await.map_err(at("basic.ack"))?;
+        let acked = self.loss.or("basic.ack", last.ack(BasicAckOptions { multiple: true })).await?;
         if acked { Ok(()) } else { Err(AmqpFault::Stale) }
     }
 
@@ -153,7 +168,7 @@ impl Batch {
     pub async fn ack_except(mut self, refused: &[usize]) -> Result<(), AmqpFault> {
         for index in refused.iter().rev() {
             let acker = self.ackers.remove(*index);
-            let done = acker.reject(BasicRejectOptions { requeue: false }).await.map_err(at("basic.reject"))?;
+            let done = self.loss.or("basic.reject", acker.reject(BasicRejectOptions { requeue: false })).await?;
             if !done {
                 return Err(AmqpFault::Stale);
             }

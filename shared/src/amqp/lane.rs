@@ -2,8 +2,8 @@
 //!
 //! A single owner, because two threads on one channel can cross delivery tags, and a confirm would then call
 //! the wrong message safe. lapin hands a returned message to whichever confirm completes next, so returns are
-//! matched by message id: everything that is ready is gathered before anything is answered, since the confirm
-//! that carries a return completes no later than the confirm of the returned message itself.
+//! matched by message id: nothing is answered before the owner of every return seen so far is confirmed too, since
+//! a confirm that carries another message's return may itself have been returned.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -54,7 +54,11 @@ pub(super) async fn run(mut requests: mpsc::Receiver<Request>, mut epochs: watch
             let _ = epochs.changed().await;
             continue;
         }
-        match open(&epoch).await {
+        let opened = tokio::select! {
+            opened = open(&epoch) => opened,
+            () = epoch.lost.cancelled() => continue,
+        };
+        match opened {
             Ok(channel) => {
                 if serve(channel, &mut requests, &epoch).await.is_none() {
                     return;
@@ -75,13 +79,12 @@ async fn open(epoch: &Epoch) -> lapin::Result<Channel> {
 /// Runs until the connection is lost (`Some`) or every publisher is gone (`None`).
 async fn serve(channel: Channel, requests: &mut mpsc::Receiver<Request>, epoch: &Epoch) -> Option<()> {
     let mut pending = Pending::new();
-    let mut returned = Returned::new();
     loop {
         tokio::select! {
             biased;
             () = epoch.lost.cancelled() => return Some(()),
             Some(first) = pending.next(), if !pending.is_empty() => {
-                if !settle(first, &mut pending, &mut returned) {
+                if !settle(first, &mut pending).await {
                     return Some(());
                 }
             }
@@ -114,21 +117,28 @@ async fn confirmed(
 }
 
 /// Answers everything that is ready. False when the channel broke.
-fn settle(first: Confirmed, pending: &mut Pending, returned: &mut Returned) -> bool {
+async fn settle(first: Confirmed, pending: &mut Pending) -> bool {
     let mut ready = vec![first];
-    while let Some(Some(next)) = pending.next().now_or_never() {
-        ready.push(next);
-    }
-    for confirmed in &ready {
-        if let Ok(Confirmation::Ack(Some(back)) | Confirmation::Nack(Some(back))) = &confirmed.result {
-            let id = back.delivery.properties.message_id().as_ref().map_or("", |id| id.as_str());
-            *returned.entry(id.to_owned()).or_default() += 1;
+    let mut returned;
+    loop {
+        while let Some(Some(next)) = pending.next().now_or_never() {
+            ready.push(next);
+        }
+        returned = returns(&ready);
+        let missing = |(id, count): (&String, &usize)| ready.iter().filter(|c| c.id == *id).count() < *count;
+        if !returned.iter().any(missing) {
+            break;
+        }
+        // The owner of a return is confirmed in the same breath; who carries it may have been returned as well.
+        match pending.next().await {
+            Some(next) => ready.push(next),
+            None => break,
         }
     }
     let mut healthy = true;
     for Confirmed { id, answer, result } in ready {
         let verdict = match result {
-            Ok(Confirmation::Ack(_)) if take(returned, &id) => Err(PublishFault::Unroutable),
+            Ok(Confirmation::Ack(_)) if take(&mut returned, &id) => Err(PublishFault::Unroutable),
             Ok(Confirmation::Ack(_)) => Ok(()),
             Ok(Confirmation::Nack(_)) => Err(PublishFault::Refused),
             // Without confirm mode a confirm proves nothing.
@@ -140,6 +150,18 @@ fn settle(first: Confirmed, pending: &mut Pending, returned: &mut Returned) -> b
         let _ = answer.send(verdict);
     }
     healthy
+}
+
+/// The returns that these confirms carry, by the message they belong to.
+fn returns(ready: &[Confirmed]) -> Returned {
+    let mut returned = Returned::new();
+    for confirmed in ready {
+        if let Ok(Confirmation::Ack(Some(back)) | Confirmation::Nack(Some(back))) = &confirmed.result {
+            let id = back.delivery.properties.message_id().as_ref().map_or("", |id| id.as_str());
+            *returned.entry(id.to_owned()).or_default() += 1;
+        }
+    }
+    returned
 }
 
 /// Was this one returned? Each return answers for one copy.
@@ -171,7 +193,7 @@ mod tests {
     async fn without_confirm_mode_nothing_is_a_success() {
         let mut pending = Pending::new();
         let (first, verdict) = ready("a", Confirmation::NotRequested);
-        assert!(!settle(first.await, &mut pending, &mut Returned::new()));
+        assert!(!settle(first.await, &mut pending).await);
         assert_eq!(verdict.await.unwrap(), Err(PublishFault::Unknown));
     }
 
@@ -181,7 +203,7 @@ mod tests {
         let (first, refused) = ready("a", Confirmation::Nack(None));
         let (second, fine) = ready("b", Confirmation::Ack(None));
         pending.push(second);
-        assert!(settle(first.await, &mut pending, &mut Returned::new()));
+        assert!(settle(first.await, &mut pending).await);
         assert_eq!(refused.await.unwrap(), Err(PublishFault::Refused));
         assert_eq!(fine.await.unwrap(), Ok(()));
     }

@@ -8,6 +8,7 @@ mod connect;
 mod consumer;
 mod declare;
 mod lane;
+mod loss;
 mod properties;
 mod publisher;
 

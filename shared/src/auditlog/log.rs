@@ -2,12 +2,13 @@
 //!
 //! Lines stand in `seg/<first index>.jsonl` below the log's folder. One process writes: it holds a lock on `lock`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::contract::{AuditEvent, Timestamp};
@@ -31,6 +32,9 @@ pub enum LogFault {
         /// Why.
         source: std::io::Error,
     },
+    /// The thread that held the log died; a new start recovers it.
+    #[error("the writer of the audit log died; start the process again")]
+    Died,
     /// A line that this log never wrote.
     #[error("{} line {line} is no audit event; move the file aside and restore it from a copy", path.display())]
     Foreign {
@@ -58,6 +62,8 @@ pub struct AuditLog {
     file: File,
     /// Bytes known to be durable; whatever lies beyond was never acknowledged.
     durable: u64,
+    /// An append failed and its bytes are still there.
+    torn: bool,
     known: HashMap<Uuid, Timestamp>,
     newest: Option<Timestamp>,
 }
@@ -74,8 +80,10 @@ impl AuditLog {
         let segment = segments.join(format!("{:020}.jsonl", 0));
         let mut options = OpenOptions::new();
         let file = options.create(true).read(true).append(true).open(&segment).map_err(io("open", &segment))?;
-        File::open(&segments).and_then(|dir| dir.sync_all()).map_err(io("sync", &segments))?;
-        let mut log = Self { _lock: lock, segment, file, durable: 0, known: HashMap::new(), newest: None };
+        for created in [segments.as_path(), folder, folder.parent().unwrap_or(folder)] {
+            File::open(created).and_then(|dir| dir.sync_all()).map_err(io("sync", created))?;
+        }
+        let mut log = Self { _lock: lock, segment, file, durable: 0, torn: false, known: HashMap::new(), newest: None };
         log.recover()?;
         Ok(log)
     }
@@ -91,10 +99,15 @@ impl AuditLog {
     /// # Errors
     /// [`LogFault::Io`], for instance a full disk.
     pub fn append(&mut self, entries: &[Entry]) -> Result<usize, LogFault> {
+        if self.torn {
+            self.cut()?;
+        }
+        let old = self.search(entries)?;
         let mut bytes = Vec::new();
         let mut fresh = HashMap::new();
         for Entry { event, line } in entries {
-            if fresh.contains_key(&event.event_id) || self.contains(event)? {
+            let id = &event.event_id;
+            if fresh.contains_key(id) || self.known.contains_key(id) || old.contains(id) {
                 continue;
             }
             bytes.extend_from_slice(line);
@@ -105,6 +118,7 @@ impl AuditLog {
             return Ok(0);
         }
         if let Err(source) = self.file.write_all(&bytes).and_then(|()| self.file.sync_data()) {
+            self.torn = true;
             self.cut()?;
             return Err(io("append to", &self.segment)(source));
         }
@@ -114,27 +128,25 @@ impl AuditLog {
         Ok(written)
     }
 
-    fn contains(&self, event: &AuditEvent) -> Result<bool, LogFault> {
-        if self.known.contains_key(&event.event_id) {
-            return Ok(true);
-        }
+    /// Which of the events older than the window stand in the files, in one reading for all of them.
+    fn search(&self, entries: &[Entry]) -> Result<HashSet<Uuid>, LogFault> {
         let horizon = self.newest.map(|newest| newest.moment() - WINDOW);
-        if horizon.is_none_or(|horizon| moment(event).moment() > horizon) {
-            return Ok(false);
+        let is_old = |event: &AuditEvent| horizon.is_some_and(|horizon| moment(event).moment() <= horizon);
+        let wanted: HashSet<Uuid> = entries
+            .iter()
+            .filter(|entry| is_old(&entry.event) && !self.known.contains_key(&entry.event.event_id))
+            .map(|entry| entry.event.event_id)
+            .collect();
+        if wanted.is_empty() {
+            return Ok(wanted);
         }
-        self.search(event.event_id)
-    }
-
-    /// Looks an event id up in the files; only for events older than the window.
-    fn search(&self, id: Uuid) -> Result<bool, LogFault> {
-        let needle = format!("\"event_id\":\"{id}\"");
         let file = File::open(&self.segment).map_err(io("read", &self.segment))?;
-        for line in BufReader::new(file).take(self.durable).lines() {
-            if line.map_err(io("read", &self.segment))?.contains(&needle) {
-                return Ok(true);
-            }
+        let mut found = HashSet::new();
+        for line in BufReader::new(file).take(self.durable).split(b'\n') {
+            let line = line.map_err(io("read", &self.segment))?;
+            found.extend(AuditEvent::parse(&line).ok().map(|event| event.event_id).filter(|id| wanted.contains(id)));
         }
-        Ok(false)
+        Ok(found)
     }
 
     fn remember(&mut self, fresh: HashMap<Uuid, Timestamp>) {
@@ -174,13 +186,17 @@ impl AuditLog {
     fn cut(&mut self) -> Result<(), LogFault> {
         self.file.set_len(self.durable).map_err(io("repair", &self.segment))?;
         self.file.seek(SeekFrom::End(0)).map_err(io("repair", &self.segment))?;
-        self.file.sync_data().map_err(io("repair", &self.segment))
+        self.file.sync_data().map_err(io("repair", &self.segment))?;
+        self.torn = false;
+        Ok(())
     }
 }
 
+/// When the event arose, but never later than now: a producer's clock that is ahead must not move the window.
 fn moment(event: &AuditEvent) -> Timestamp {
+    let now = Timestamp::new(OffsetDateTime::now_utc());
     // Checked when the event was parsed; an unreadable time counts as the oldest, which is looked up.
-    Timestamp::parse(&event.timestamp).unwrap_or(Timestamp::new(time::OffsetDateTime::UNIX_EPOCH))
+    Timestamp::parse(&event.timestamp).unwrap_or(Timestamp::new(OffsetDateTime::UNIX_EPOCH)).min(now)
 }
 
 fn lock(folder: &Path) -> Result<File, LogFault> {

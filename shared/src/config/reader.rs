@@ -179,7 +179,11 @@ impl Reader {
         self.asked.insert(key.to_owned());
         match self.table.get(key) {
             None => Vec::new(),
-            Some(Value::String(text)) => text.split(',').map(|item| item.trim().to_owned()).collect(),
+            Some(Value::String(text)) if text.starts_with(FROM_ENVIRONMENT) => text[FROM_ENVIRONMENT.len()..]
+                .split(',')
+                .map(|item| item.trim().to_owned())
+                .filter(|item| !item.is_empty())
+                .collect(),
             Some(Value::Array(items)) if items.iter().all(Value::is_str) => {
                 items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
             }

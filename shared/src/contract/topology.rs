@@ -41,6 +41,8 @@ pub enum Exchange {
     Events,
     /// Where the broker puts what a queue gave up on.
     Dead,
+    /// Where it puts what even the dead-letter queue gave up on.
+    Quarantine,
 }
 
 /// How an exchange routes.
@@ -56,7 +58,7 @@ pub enum ExchangeKind {
 
 impl Exchange {
     /// All exchanges.
-    pub const ALL: [Self; 4] = [Self::Work, Self::Audit, Self::Events, Self::Dead];
+    pub const ALL: [Self; 5] = [Self::Work, Self::Audit, Self::Events, Self::Dead, Self::Quarantine];
 
     /// Its name on the broker.
     pub fn name(self) -> &'static str {
@@ -65,6 +67,7 @@ impl Exchange {
             Self::Audit => "millrace.audit",
             Self::Events => "millrace.events",
             Self::Dead => "millrace.dead",
+            Self::Quarantine => "millrace.quarantine",
         }
     }
 
@@ -73,7 +76,7 @@ impl Exchange {
         match self {
             Self::Work | Self::Audit => ExchangeKind::Direct,
             Self::Events => ExchangeKind::Topic,
-            Self::Dead => ExchangeKind::Fanout,
+            Self::Dead | Self::Quarantine => ExchangeKind::Fanout,
         }
     }
 }
@@ -110,8 +113,6 @@ pub struct QueueSpec {
     pub routing_key: String,
     /// One active consumer at a time; only the audit queue.
     pub single_active_consumer: bool,
-    /// What the broker gives up on goes to the dead-letter exchange; not so for the dead-letter queue itself.
-    pub dead_letters: bool,
 }
 
 /// The broker users, one for each kind of process.
@@ -176,8 +177,12 @@ impl Topology {
     pub const AUDIT_QUEUE: &'static str = "audit";
     /// The broker's dead-letter queue.
     pub const DEAD_QUEUE: &'static str = "dead";
+    /// What no client can read off the wire. Nobody consumes it; an operator looks.
+    pub const QUARANTINE_QUEUE: &'static str = "quarantine";
     /// The broker's own give-up limit: only a last net, since attempts are counted in Postgres.
     pub const DELIVERY_LIMIT: u32 = 200;
+    /// The same for the dead-letter queue, whose consumer takes one message at a time.
+    pub const DEAD_DELIVERY_LIMIT: u32 = 50;
 
     /// The queues of a contract's workers, the audit queue and the dead-letter queue.
     pub fn of(contract: &CheckedContract) -> Self {
@@ -189,19 +194,18 @@ impl Topology {
                     exchange: Exchange::Work,
                     routing_key: Route::work(worker, lane).routing_key,
                     single_active_consumer: false,
-                    dead_letters: true,
                 });
             }
         }
-        let fixed = |name: &str, exchange, single_active_consumer, dead_letters| QueueSpec {
+        let fixed = |name: &str, exchange, single_active_consumer| QueueSpec {
             name: name.to_owned(),
             exchange,
             routing_key: name.to_owned(),
             single_active_consumer,
-            dead_letters,
         };
-        queues.push(fixed(Self::AUDIT_QUEUE, Exchange::Audit, true, true));
-        queues.push(fixed(Self::DEAD_QUEUE, Exchange::Dead, false, false));
+        queues.push(fixed(Self::AUDIT_QUEUE, Exchange::Audit, true));
+        queues.push(fixed(Self::DEAD_QUEUE, Exchange::Dead, false));
+        queues.push(fixed(Self::QUARANTINE_QUEUE, Exchange::Quarantine, false));
         Self { queues }
     }
 

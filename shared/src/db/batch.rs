@@ -35,6 +35,7 @@
 //! }
 //! ```
 
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, Postgres};
 use uuid::Uuid;
@@ -83,9 +84,9 @@ impl BatchTx {
         if self.scoped {
             return Err(DbFault::ScopeOpen);
         }
-        let context = self.context.seal(tenant);
+        let context = SecretString::from(self.context.seal(tenant));
         self.scoped = true;
-        sqlx::query!("SELECT set_config('app.ctx', $1, true)", context).fetch_one(self.conn()?).await?;
+        sqlx::query!("SELECT set_config('app.ctx', $1, true)", context.expose_secret()).fetch_one(self.conn()?).await?;
         Ok(ScopedTx { batch: self, tenant: tenant.clone(), context })
     }
 
@@ -114,7 +115,7 @@ impl BatchTx {
 pub struct ScopedTx<'a> {
     batch: &'a mut BatchTx,
     tenant: TenantId,
-    context: String,
+    context: SecretString,
 }
 
 /// A principal that may not do what its message asks; the scope is handed back, since the batch goes on.
@@ -151,7 +152,7 @@ impl<'a> ScopedTx<'a> {
         )
         .fetch_one(self.batch.conn()?)
         .await?;
-        if row.context.as_deref() != Some(self.context.as_str()) {
+        if row.context.as_deref() != Some(self.context.expose_secret()) {
             return Err(DbFault::ContextChanged);
         }
         self.batch.scoped = false;

@@ -37,6 +37,11 @@ impl DbFault {
     }
 }
 
+/// The statement took longer than it may.
+pub(crate) fn is_timeout(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(database) if database.code().as_deref() == Some("57014"))
+}
+
 /// Errors that say nothing about the statement: the connection, the server's state, a lost race for locks.
 fn is_unavailable(error: &sqlx::Error) -> bool {
     let database = match error {
@@ -50,8 +55,10 @@ fn is_unavailable(error: &sqlx::Error) -> bool {
         _ => return false,
     };
     let code = database.code().unwrap_or_default();
+    // 57014 is our own bound on a statement: of the engine's statements, which are the same for every message, it speaks
+    // of the server. 25P03 is a transaction that slept too long, as a stopped process does.
     // 08 connection, 53 resources, 58 the system around it, 28 and 3D a login or database that an operator has
     // yet to make, 57P01..3 shutdown and start, 40001, 40P01 and 55P03 races, 25006 a standby.
     ["08", "53", "58", "28", "3D"].iter().any(|class| code.starts_with(class))
-        || ["57P01", "57P02", "57P03", "40001", "40P01", "55P03", "25006"].contains(&code.as_ref())
+        || ["57P01", "57P02", "57P03", "57014", "25P03", "40001", "40P01", "55P03", "25006"].contains(&code.as_ref())
 }

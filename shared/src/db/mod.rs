@@ -9,5 +9,6 @@ mod pool;
 pub use batch::{BatchTx, Denied, ScopedTx, TenantTx};
 pub use context::ContextKey;
 pub use fault::DbFault;
+pub(crate) use fault::is_timeout;
 pub use operator::OperatorTx;
 pub use pool::{AppPool, RelayPool, connect_options};

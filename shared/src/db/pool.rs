@@ -136,13 +136,13 @@ impl CheckedPool {
 /// A role above RLS would make every policy a comment, so such a connection is never used.
 async fn check_role(connection: &mut PgConnection, refused: &OnceLock<String>) -> sqlx::Result<()> {
     let row = sqlx::query!(
-        r#"SELECT current_user::text AS "role!",
+        r#"SELECT session_user::text AS "role!",
              (r.rolsuper OR EXISTS (
-               SELECT 1 FROM pg_roles b WHERE (b.rolsuper OR b.rolbypassrls) AND pg_has_role(b.oid, 'MEMBER')
+               SELECT 1 FROM pg_roles b WHERE (b.rolsuper OR b.rolbypassrls) AND pg_has_role(session_user, b.oid, 'MEMBER')
              ) OR EXISTS (
                SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-               WHERE n.nspname IN ('app', 'engine', 'priv') AND pg_has_role(c.relowner, 'MEMBER'))) AS "above!"
-           FROM pg_roles r WHERE r.rolname = current_user"#
+               WHERE n.nspname IN ('app', 'engine', 'priv') AND pg_has_role(session_user, c.relowner, 'MEMBER'))) AS "above!"
+           FROM pg_roles r WHERE r.rolname = session_user"#
     )
     .fetch_one(&mut *connection)
     .await?;

@@ -6,4 +6,4 @@ mod process;
 
 pub use admin::{AdminFault, ReadyCheck, serve_admin};
 pub use drain::Drain;
-pub use process::{Booted, ProcessFault, exit, run_process};
+pub use process::{Booted, ProcessFault, announce, exit, run_process};

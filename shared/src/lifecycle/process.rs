@@ -1,6 +1,7 @@
 //! What every binary does before and after its own work.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -76,6 +77,18 @@ where
         Err(fault) if fault.is::<StartFault>() => fail(name, exit::USAGE, fault.as_ref()),
         Err(fault) => fail(name, exit::SOFTWARE, fault.as_ref()),
     }
+}
+
+/// Says where a process listens: one JSON line on standard output for whoever started it with port 0, whatever the log
+/// level.
+pub fn announce(public: Option<SocketAddr>, admin: SocketAddr) {
+    let line = match public {
+        Some(public) => serde_json::json!({ "listening": public, "admin": admin }),
+        None => serde_json::json!({ "admin": admin }),
+    };
+    let mut out = std::io::stdout().lock();
+    // Whoever closed our standard output does not want the line; that is no reason not to serve.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 fn config_argument(name: &'static str, about: &'static str) -> Result<PathBuf, clap::Error> {

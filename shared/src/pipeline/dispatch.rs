@@ -4,7 +4,7 @@ use super::fate::{Changed, Fate, Fault};
 use super::open::Parcel;
 use super::road::{Culprits, Interrupted, Road, Step};
 use crate::contract::TenantId;
-use crate::db::{BatchTx, DbFault, ScopedTx};
+use crate::db::{BatchTx, DbFault, ScopedTx, is_timeout};
 use crate::telemetry::chain;
 
 /// Handles every claimed message. A failure that leaves the transaction usable is noted and the run goes on, so that
@@ -48,8 +48,10 @@ async fn tenant_group(
         match ended {
             Ok(fate) => step.fate = Some(fate),
             Err(Fault::Database(error)) => {
+                // A handler's own statement that is too slow would hold its lane for ever if nobody counted it.
+                let too_slow = is_timeout(&error);
                 let fault = DbFault::from(error);
-                if fault.is_unavailable() {
+                if fault.is_unavailable() && !too_slow {
                     return Err(fault.into());
                 }
                 tracing::warn!(message.id = %step.parcel.message_id(), error = chain(&fault), "a handler's statement failed");

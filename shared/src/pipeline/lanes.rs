@@ -27,6 +27,9 @@ const PREFETCH: u16 = 128;
 const MAIN_LANES: usize = 2;
 /// A session that lived this long was no failed try.
 const HEALTHY: Duration = Duration::from_secs(5);
+/// Pause of a session that one message keeps breaking. Such a session takes one message a lane, so that the broker
+/// charges the culprit and not its neighbours, and soon gives up on it.
+const CAREFUL_PAUSE: Duration = Duration::from_millis(50);
 /// How long a drain waits for the COMMIT in flight before it rolls back.
 const COMMIT_GRACE: Duration = Duration::from_secs(3);
 
@@ -80,16 +83,25 @@ impl Lanes {
     /// # Errors
     /// [`LanesFault`]: only what waiting does not heal.
     pub async fn run(self, drain: &Drain) -> Result<(), LanesFault> {
+        // Dead letters come over a connection of their own: one that breaks its connection must not end the work.
+        let (work, dead) = (self.work_queues(), vec![(Topology::DEAD_QUEUE.to_owned(), Duty::Condemn)]);
+        tokio::try_join!(self.keep(&work, drain), self.keep(&dead, drain)).map(|_| ())
+    }
+
+    /// Keeps a connection with consumers of these queues until the drain is done.
+    async fn keep(&self, queues: &[(String, Duty)], drain: &Drain) -> Result<(), LanesFault> {
         let mut delays = RetrySchedule::connections().delays();
+        let mut careful = false;
         while !drain.begun() {
             let began = Instant::now();
             match Session::connect(&self.dialer).await {
-                Ok(session) => match self.session(session, drain).await? {
+                Ok(session) => match self.session(session, queues, careful, drain).await? {
                     None => return Ok(()),
                     Some(fault) => {
                         if began.elapsed() > HEALTHY {
                             delays.reset();
                         }
+                        careful = fault.is_unreadable() || careful && began.elapsed() < HEALTHY;
                         tracing::warn!(error = chain(&fault), "consuming stopped");
                     }
                 },
@@ -97,8 +109,9 @@ impl Lanes {
                     tracing::warn!(error = chain(&fault), "cannot consume");
                 }
             }
+            let pause = if careful { CAREFUL_PAUSE } else { delays.next_delay() };
             tokio::select! {
-                () = tokio::time::sleep(delays.next_delay()) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = drain.started() => {}
             }
         }
@@ -106,16 +119,24 @@ impl Lanes {
     }
 
     /// One life of the consuming connection: `None` when drained, else what broke it.
-    async fn session(&self, session: Session, drain: &Drain) -> Result<Option<AmqpFault>, LanesFault> {
+    async fn session(
+        &self,
+        session: Session,
+        queues: &[(String, Duty)],
+        careful: bool,
+        drain: &Drain,
+    ) -> Result<Option<AmqpFault>, LanesFault> {
+        let prefetch = if careful { 1 } else { PREFETCH };
+        let working = queues.iter().any(|(_, duty)| *duty == Duty::Process);
         let mut lanes = JoinSet::new();
         let stop = CancellationToken::new();
-        for (queue, duty) in self.queues() {
-            match session.consume(&queue, PREFETCH).await {
+        for (queue, duty) in queues {
+            match session.consume(queue, if *duty == Duty::Condemn { 1 } else { prefetch }).await {
                 Ok(consumer) => {
                     let lane = LaneLoop {
                         road: Arc::clone(&self.road),
                         outbox: self.outbox.clone(),
-                        duty,
+                        duty: *duty,
                         drain: drain.clone(),
                         stop: stop.clone(),
                     };
@@ -124,12 +145,17 @@ impl Lanes {
                 Err(fault) => return Ok(Some(fault)),
             }
         }
-        self.consuming.store(true, Ordering::Relaxed);
+        if working {
+            self.consuming.store(true, Ordering::Relaxed);
+        }
         let mut lost = None;
         while let Some(ended) = lanes.join_next().await {
-            self.consuming.store(false, Ordering::Relaxed);
+            if working {
+                self.consuming.store(false, Ordering::Relaxed);
+            }
             match ended? {
                 Ended::Drained => {}
+                Ended::Lost(fault) if fault.is_unreadable() => lost = Some(fault),
                 Ended::Lost(fault) => lost = lost.or(Some(fault)),
                 Ended::Broken(fault) => return Err(fault.into()),
             }
@@ -139,11 +165,10 @@ impl Lanes {
         Ok(lost.filter(|_| !drain.begun()))
     }
 
-    fn queues(&self) -> Vec<(String, Duty)> {
+    fn work_queues(&self) -> Vec<(String, Duty)> {
         let work = |lane| (Topology::work_queue(&self.road.worker, lane), Duty::Process);
         let mut queues = vec![work(Lane::Main); MAIN_LANES];
         queues.push(work(Lane::Overflow));
-        queues.push((Topology::DEAD_QUEUE.to_owned(), Duty::Condemn));
         queues
     }
 }
@@ -174,6 +199,8 @@ impl LaneLoop {
                     Err(fault) => return Ended::Broken(fault),
                 },
                 () = self.grace_over() => return Ended::Drained,
+                // The connection is gone, and with it the right to ack: the broker delivers again.
+                () = self.stop.cancelled() => return Ended::Drained,
             };
             if let Err(fault) = batch.ack().await {
                 self.outbox.publish(rows).await;

@@ -90,7 +90,10 @@ impl Parcel {
     fn decided(wire: Arc<WireMessage>, opened: Option<Opened>, fate: Fate, redelivered: bool) -> Self {
         // What is dead by itself belongs to its tenant where an authentic envelope names one, else to the operator.
         let home = match (&fate, &opened) {
-            (Fate::Dead { .. }, Some(Opened { envelope: Envelope { org_id: Some(org), .. }, .. })) => org.clone(),
+            (
+                Fate::Dead { .. } | Fate::Wait { .. },
+                Some(Opened { envelope: Envelope { org_id: Some(org), .. }, .. }),
+            ) => org.clone(),
             _ => TenantId::operator(),
         };
         Self {

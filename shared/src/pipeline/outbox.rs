@@ -96,16 +96,21 @@ pub(super) async fn confirmed<I: Copy>(
     publisher: &Publisher,
     messages: impl Iterator<Item = (I, Route, Arc<WireMessage>)>,
 ) -> Vec<I> {
-    let publishes = messages.map(|(id, route, wire)| async move {
-        match publisher.publish(route, wire).await {
-            Ok(()) => Some(id),
+    let publishes = messages.map(|(id, route, wire)| async move { (id, publisher.publish(route, wire).await) });
+    let (mut sent, mut failed, mut last) = (Vec::new(), 0_usize, None);
+    for (id, result) in join_all(publishes).await {
+        match result {
+            Ok(()) => sent.push(id),
             Err(fault) => {
-                tracing::warn!(error = %fault, "a stored message was not confirmed; it stays for the relay");
-                None
+                failed += 1;
+                last = Some(fault);
             }
         }
-    });
-    join_all(publishes).await.into_iter().flatten().collect()
+    }
+    if let Some(fault) = last {
+        tracing::warn!(error = %fault, failed, "stored messages were not confirmed; they stay for the relay");
+    }
+    sent
 }
 
 async fn delete(pool: &RelayPool, ids: &[Uuid]) -> Result<(), DbFault> {

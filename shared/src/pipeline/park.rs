@@ -12,7 +12,11 @@ use crate::retry::RetrySchedule;
 /// Parks what has to wait, declares dead what has waited or failed long enough, and clears the row of everything that
 /// is settled.
 pub(super) async fn park(road: &Road, tx: &mut BatchTx, steps: &mut [Step<'_>], now: Timestamp) -> Result<(), DbFault> {
-    for step in steps.iter_mut() {
+    // In one order everywhere, so that two batches with the same messages wait for each other and never deadlock.
+    let mut order: Vec<usize> = (0..steps.len()).collect();
+    order.sort_by_cached_key(|place| (steps[*place].parcel.publisher(), steps[*place].parcel.message_id()));
+    for place in order {
+        let step = &mut steps[place];
         step.fate = match step.fate.take() {
             Some(Fate::Retry { code }) => Some(retry(road, tx, step, code, now).await?),
             Some(Fate::Wait { code, window }) => Some(wait(road, tx, step, code, window, now).await?),
@@ -77,6 +81,8 @@ async fn wait(
     }
     let delay = RetrySchedule::waits().delay(kept.waits.unsigned_abs());
     kept.waits += 1;
+    // Waiting is no execution.
+    kept.attempts -= i32::from(step.parcel.counted).min(kept.attempts);
     store(road, tx, step.parcel, &kept, code, Some(now.moment() + delay)).await?;
     Ok(Fate::Parked { code })
 }

@@ -17,6 +17,10 @@ use crate::telemetry::{chain, fields};
 
 /// Pause when nothing is due.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How long a parked message that could not be published makes room for others.
+const PUSH_BACK: Duration = Duration::from_secs(15);
+/// Publisher, message id and time of a parked row.
+type Due = (String, String, OffsetDateTime);
 /// Most rows of one sweep.
 const SWEEP: i64 = 500;
 /// Transaction-level lock that lets one relay sweep at a time. Not bound to a session, so poolers may stand between.
@@ -106,35 +110,40 @@ impl Relay {
         )
         .fetch_all(&mut **tx)
         .await?;
-        let due: Vec<(String, String, OffsetDateTime)> =
-            rows.iter().map(|r| (r.publisher.clone(), r.message_id.clone(), r.not_before)).collect();
+        let due: Vec<Due> = rows.iter().map(|r| (r.publisher.clone(), r.message_id.clone(), r.not_before)).collect();
         let messages = rows.into_iter().enumerate().filter_map(|(place, row)| {
             let wire = readable(WireMessage::from_json(&row.fields, row.body), &row.message_id)?;
             Some((place, Route { exchange: row.exchange, routing_key: row.routing_key }, wire))
         });
         let sent = confirmed(&self.publisher, messages).await;
-        let released: Vec<_> = sent.iter().map(|place| due[*place].clone()).collect();
-        release(tx, &released).await?;
+        let (released, refused): (Vec<_>, Vec<_>) =
+            due.into_iter().enumerate().partition(|(place, _)| sent.contains(place));
+        reschedule(tx, &released, None).await?;
+        // What nobody takes makes room: it would otherwise stand at the head of every sweep.
+        reschedule(tx, &refused, Some(OffsetDateTime::now_utc() + PUSH_BACK)).await?;
         metrics::counter!(fields::RELAYED, "kind" => "parked").increment(sent.len() as u64);
         Ok(sent.len())
     }
 }
 
-/// Marks rows as in flight, unless the message has failed again in the meantime and waits for another time.
-async fn release(
+/// Gives rows another time, or none while they are in flight, unless the message has failed again in the meantime and
+/// waits for a time of its own.
+async fn reschedule(
     tx: &mut sqlx::PgTransaction<'static>,
-    rows: &[(String, String, OffsetDateTime)],
+    rows: &[(usize, Due)],
+    not_before: Option<OffsetDateTime>,
 ) -> Result<(), DbFault> {
-    let publishers: Vec<_> = rows.iter().map(|row| row.0.clone()).collect();
-    let ids: Vec<_> = rows.iter().map(|row| row.1.clone()).collect();
-    let times: Vec<_> = rows.iter().map(|row| row.2).collect();
+    let publishers: Vec<_> = rows.iter().map(|(_, due)| due.0.clone()).collect();
+    let ids: Vec<_> = rows.iter().map(|(_, due)| due.1.clone()).collect();
+    let times: Vec<_> = rows.iter().map(|(_, due)| due.2).collect();
     sqlx::query!(
-        "UPDATE engine.parked p SET not_before = NULL
+        "UPDATE engine.parked p SET not_before = $4
          FROM UNNEST($1::text[], $2::text[], $3::timestamptz[]) AS s (publisher, message_id, not_before)
          WHERE p.publisher = s.publisher AND p.message_id = s.message_id AND p.not_before = s.not_before",
         &publishers,
         &ids,
         &times,
+        not_before,
     )
     .execute(&mut **tx)
     .await?;

@@ -94,9 +94,9 @@ impl Road {
             };
             counted.0.insert(place, attempts);
             parcel.counted = true;
-            // The first execution was no redelivery and is not in the count.
-            if attempts >= self.max_attempts() {
-                parcel.condemned = Some(("crash_loop", attempts));
+            // The count includes the execution that is about to begin.
+            if attempts > self.max_attempts() {
+                parcel.condemned = Some(("crash_loop", attempts - 1));
             }
         }
         self.settle(&mut parcels, now).await

@@ -40,9 +40,18 @@ async fn engine_tables_have_exactly_the_grants_of_the_design() {
         millrace_app SELECT inbox(publisher)
         millrace_app SELECT inbox(key)
         millrace_app INSERT outbox
-        millrace_app SELECT parked
+        millrace_app SELECT parked(publisher)
+        millrace_app SELECT parked(message_id)
+        millrace_app SELECT parked(attempts)
+        millrace_app SELECT parked(waits)
+        millrace_app SELECT parked(reason)
+        millrace_app SELECT parked(first_parked_at)
+        millrace_app SELECT parked(not_before)
         millrace_app INSERT parked
-        millrace_app UPDATE parked
+        millrace_app UPDATE parked(attempts)
+        millrace_app UPDATE parked(waits)
+        millrace_app UPDATE parked(reason)
+        millrace_app UPDATE parked(not_before)
         millrace_app DELETE parked
         millrace_app INSERT dead_letters
         millrace_app SELECT dead_letters(identity)

@@ -38,6 +38,7 @@ pub(super) const TABLE: &[Part] = &[
     part("ingress/src/reads", &["contract", "config", "telemetry", "lifecycle", "db"]),
     part("workers/src/lib", &[]),
     part("workers/src/bin", &[]),
+    part("workers/src/audit_worker", &SHARED),
     part("workers/src/worker", &SHARED),
     part("workers/src/relay", &SHARED),
     Part { folder: "workers/src/billing", may: HANDLERS, own: Some(&["billing"]) },

@@ -4,7 +4,7 @@ mod accept;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millrace::amqp::{AmqpFault, Dialer, Redelivered, Session};
 use millrace::auditlog::{AuditLog, LogFault};
@@ -19,6 +19,11 @@ pub(crate) use writer::Writer;
 const BATCH: usize = 512;
 /// The batch in flight and the next.
 const PREFETCH: u16 = 1_024;
+/// A session that lived this long was no failed try.
+const HEALTHY: Duration = Duration::from_secs(5);
+/// Pause of a session that one message keeps breaking; such a session takes one message at a time, so that the broker
+/// charges the culprit alone and soon gives up on it.
+const CAREFUL_PAUSE: Duration = Duration::from_millis(50);
 /// How often a second writer looks whether the first is gone.
 const LOCK_PAUSE: Duration = Duration::from_millis(500);
 
@@ -50,18 +55,27 @@ pub(crate) async fn consume(
     writing: &AtomicBool,
 ) -> Result<(), LogFault> {
     let mut delays = RetrySchedule::connections().delays();
+    let mut careful = false;
     while !drain.begun() {
-        let ended = session(writer, keyring, dialer, drain, writing, &mut delays).await;
+        let prefetch = if careful { 1 } else { PREFETCH };
+        let began = Instant::now();
+        let ended = session(writer, keyring, dialer, drain, writing, prefetch).await;
+        if began.elapsed() > HEALTHY {
+            delays.reset();
+            careful = false;
+        }
         writing.store(false, Ordering::Relaxed);
         match ended {
             Ok(()) => return Ok(()),
             Err(Ended::Log(fault)) => return Err(fault),
             Err(Ended::Lost(fault)) => {
+                careful |= fault.is_unreadable();
                 tracing::warn!(error = chain(&fault), "consuming stopped");
             }
         }
+        let pause = if careful { CAREFUL_PAUSE } else { delays.next_delay() };
         tokio::select! {
-            () = tokio::time::sleep(delays.next_delay()) => {}
+            () = tokio::time::sleep(pause) => {}
             () = drain.started() => {}
         }
     }
@@ -85,11 +99,10 @@ async fn session(
     dialer: &Dialer,
     drain: &Drain,
     writing: &AtomicBool,
-    delays: &mut millrace::retry::Delays,
+    prefetch: u16,
 ) -> Result<(), Ended> {
     let session = Session::connect(dialer).await?;
-    let mut consumer = session.consume(Topology::AUDIT_QUEUE, PREFETCH).await?;
-    delays.reset();
+    let mut consumer = session.consume(Topology::AUDIT_QUEUE, prefetch).await?;
     writing.store(true, Ordering::Relaxed);
     loop {
         let batch = tokio::select! {

@@ -20,13 +20,12 @@ impl Writer {
         let mut delays = RetrySchedule::connections().delays();
         let mut entries = entries;
         loop {
-            let Some(mut log) = self.log.take() else { return Ok(false) };
+            let mut log = self.log.take().ok_or(LogFault::Died)?;
             let appending = tokio::task::spawn_blocking(move || {
                 let appended = log.append(&entries);
                 (log, entries, appended)
             });
-            // A panic in there would have lost the log; the process ends and a new one recovers it.
-            let Ok((log, back, appended)) = appending.await else { return Ok(false) };
+            let (log, back, appended) = appending.await.map_err(|_| LogFault::Died)?;
             (self.log, entries) = (Some(log), back);
             match appended {
                 Ok(written) => {

@@ -175,11 +175,11 @@ pub(super) async fn evaluate(tx: &mut TenantTx<'_>, now: Timestamp) -> Result<()
 async fn standing(tx: &mut TenantTx<'_>) -> Result<Standing, Fault> {
     let org = tx.tenant().to_string();
     let row = sqlx::query!(
-        r#"SELECT s.status AS "status?", s.last_created AS "since?",
+        r#"SELECT s.status AS "status?", s.status_since AS "since?",
              (SELECT min(unpaid_since) FROM app.invoices WHERE org_id = $1 AND unpaid_since IS NOT NULL) AS open_since,
              (SELECT max(paid_at) FROM app.invoices WHERE org_id = $1) AS paid_at
            FROM (SELECT 1) AS one LEFT JOIN LATERAL (
-             SELECT status, last_created FROM app.subscriptions WHERE org_id = $1
+             SELECT status, status_since FROM app.subscriptions WHERE org_id = $1
              ORDER BY status IN ('canceled', 'incomplete_expired'), last_created DESC, subscription_id LIMIT 1
            ) AS s ON true"#,
         org,

@@ -48,10 +48,11 @@ async fn newer(tx: &mut TenantTx<'_>, object: &SubscriptionChange, status: Statu
     let org = tx.tenant().to_string();
     let written = sqlx::query!(
         "INSERT INTO app.subscriptions AS s
-           (org_id, provider, subscription_id, status, plan, period_end, last_created, last_rank)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+           (org_id, provider, subscription_id, status, plan, period_end, status_since, last_created, last_rank)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8)
          ON CONFLICT (org_id, provider, subscription_id) DO UPDATE SET
            status = EXCLUDED.status,
+           status_since = CASE WHEN s.status = EXCLUDED.status THEN s.status_since ELSE EXCLUDED.status_since END,
            plan = coalesce(EXCLUDED.plan, s.plan),
            period_end = coalesce(EXCLUDED.period_end, s.period_end),
            last_created = EXCLUDED.last_created,

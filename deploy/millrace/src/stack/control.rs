@@ -8,14 +8,44 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
 
 use crate::CommandFault;
 use crate::local::Place;
+use crate::operator::Usage;
 
-/// A stack's folder. Its supervisor holds a lock for as long as it lives, so a stale pid is never signalled.
+/// A stack's folder. Its supervisor holds a lock for as long as it lives; a pid is signalled only while the lock is held
+/// and the process is one of ours.
 #[derive(Debug, Clone)]
 pub(super) struct StateDir {
     root: PathBuf,
+}
+
+/// Which stack a folder is.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Identity {
+    /// Marks its processes and names its servers' data.
+    id: String,
+    /// Where it was made: a copied folder is no second stack.
+    root: PathBuf,
+}
+
+/// Every file that a stack writes into its folder, beside its sub-folders.
+const FILES: [&str; 9] = [
+    "env",
+    "lock",
+    "millrace.toml",
+    "ports.json",
+    "ready",
+    "running.json",
+    "supervisor.pid",
+    "workers.json",
+    "stack.json",
+];
+
+fn fresh_id() -> String {
+    format!("stack-{}", hex::encode(rand::random::<[u8; 6]>()))
 }
 
 /// Held by the supervisor.
@@ -27,21 +57,40 @@ pub(super) struct Supervising {
 impl StateDir {
     /// Makes the folder, with an id that names the stack's processes and the servers' data.
     pub(super) fn create(dir: &Path) -> Result<Self, CommandFault> {
-        std::fs::create_dir_all(dir.join("logs")).map_err(|e| format!("cannot create {}: {e}", dir.display()))?;
-        let state = Self { root: dir.canonicalize()? };
-        if !state.id_file().exists() {
-            let id = format!("stack-{}", hex::encode(rand::random::<[u8; 6]>()));
-            state.write("id", &id, 0o644)?;
+        std::fs::create_dir_all(dir).map_err(|e| format!("cannot create {}: {e}", dir.display()))?;
+        if let Some(state) = Self::open(dir)? {
+            return Ok(state);
         }
+        if std::fs::read_dir(dir)?.next().is_some() {
+            let problem = format!("{} is not empty and holds no stack: name a new folder with --state", dir.display());
+            return Err(Usage(problem).into());
+        }
+        let state = Self { root: dir.canonicalize()? };
+        std::fs::create_dir(state.logs())?;
+        let id = Identity { id: fresh_id(), root: state.root.clone() };
+        state.write("stack.json", &serde_json::to_string(&id)?, 0o644)?;
         Ok(state)
     }
 
     /// The folder, if a stack was ever there.
     pub(super) fn open(dir: &Path) -> Result<Option<Self>, CommandFault> {
-        if !dir.join("id").is_file() {
+        let state = match dir.canonicalize() {
+            Ok(root) => Self { root },
+            Err(_) => return Ok(None),
+        };
+        if !state.identity_file().is_file() {
             return Ok(None);
         }
-        Ok(Some(Self { root: dir.canonicalize()? }))
+        let identity = state.identity()?;
+        if identity.root != state.root {
+            let problem = format!(
+                "{} is a copy of the stack in {}, and its servers' data is still that one's",
+                state.root.display(),
+                identity.root.display()
+            );
+            return Err(Usage(problem).into());
+        }
+        Ok(Some(state))
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -60,14 +109,38 @@ impl StateDir {
         self.root.join("env")
     }
 
-    fn id_file(&self) -> PathBuf {
-        self.root.join("id")
+    fn identity_file(&self) -> PathBuf {
+        self.root.join("stack.json")
+    }
+
+    fn identity(&self) -> Result<Identity, CommandFault> {
+        let file = self.identity_file();
+        let identity = serde_json::from_slice(&std::fs::read(&file)?);
+        identity.map_err(|e| Usage(format!("{} is not of a stack: {e}", file.display())).into())
+    }
+
+    /// Removes what a stack wrote, and the folder if nothing else is in it.
+    pub(super) fn purge(&self) -> Result<(), CommandFault> {
+        let data = self.place()?.data;
+        for folder in [data, self.logs(), self.root.join("keys"), self.root.join("audit")] {
+            if folder.exists() {
+                std::fs::remove_dir_all(folder)?;
+            }
+        }
+        for file in FILES {
+            let file = self.root.join(file);
+            if file.exists() {
+                std::fs::remove_file(file)?;
+            }
+        }
+        // Somebody else's files keep the folder.
+        let _ = std::fs::remove_dir(&self.root);
+        Ok(())
     }
 
     /// Where the servers keep their data. The id and not the path names it, so that a folder made anew starts afresh.
     pub(super) fn place(&self) -> Result<Place, CommandFault> {
-        let id = std::fs::read_to_string(self.id_file())?;
-        Ok(Place::reachable_for_servers(&self.root, id.trim())?)
+        Ok(Place::reachable_for_servers(&self.root, &self.identity()?.id)?)
     }
 
     /// Takes the lock; `None` while a supervisor lives.
@@ -80,17 +153,29 @@ impl StateDir {
         }
     }
 
-    pub(super) async fn wait_until_unlocked(&self, patience: Duration) -> Result<(), CommandFault> {
-        self.wait(patience, "the supervisor did not end", || Ok(self.lock()?.is_some())).await
+    /// Takes the lock once the supervisor has ended.
+    pub(super) async fn wait_for_lock(&self, patience: Duration) -> Result<Supervising, CommandFault> {
+        let mut taken = None;
+        self.wait(patience, "the supervisor did not end", || {
+            taken = self.lock()?;
+            Ok(taken.is_some())
+        })
+        .await?;
+        taken.ok_or_else(|| "the supervisor did not end".into())
     }
 
     pub(super) fn write_pid(&self) -> std::io::Result<()> {
         self.write("supervisor.pid", &std::process::id().to_string(), 0o644)
     }
 
-    /// Signals the supervisor; callers have seen that its lock is held.
+    /// Signals the supervisor; callers have seen that its lock is held. The pid is checked against the process's own
+    /// arguments, since another probe of the lock may have made the caller believe in a supervisor.
     pub(super) fn signal_supervisor(&self, signal: Signal) -> Result<(), CommandFault> {
         let text = std::fs::read_to_string(self.root.join("supervisor.pid"))?;
+        let arguments = std::fs::read(format!("/proc/{}/cmdline", text.trim())).unwrap_or_default();
+        if !arguments.split(|b| *b == 0).any(|argument| argument == b"up") {
+            return Err(format!("process {} is no supervisor: try again", text.trim()).into());
+        }
         let pid = text.trim().parse().ok().and_then(Pid::from_raw).ok_or("supervisor.pid holds no process id")?;
         Ok(kill_process(pid, signal)?)
     }

@@ -51,7 +51,7 @@ pub(crate) struct Up {
 pub(crate) struct Down {
     #[command(flatten)]
     state: State,
-    /// Remove the folder and the servers' data as well, the audit log included.
+    /// Remove everything the stack wrote as well, the servers' data and the audit log included.
     #[arg(long)]
     purge: bool,
 }
@@ -168,20 +168,20 @@ pub(crate) async fn down(args: Down, screen: &Screen) -> Result<(), CommandFault
         screen.done(&format!("there is no stack in {}", args.state.dir.display()), json!({ "stopped": 0 }));
         return Ok(());
     };
-    if state.lock()?.is_none() {
-        screen.step("draining");
-        state.signal_supervisor(rustix::process::Signal::TERM)?;
-        state.wait_until_unlocked(PATIENCE).await?;
-    }
+    let lock = match state.lock()? {
+        Some(lock) => lock,
+        None => {
+            screen.step("draining");
+            state.signal_supervisor(rustix::process::Signal::TERM)?;
+            state.wait_for_lock(PATIENCE).await?
+        }
+    };
     let place: Place = state.place()?;
     let stopped = stop_leftovers(&place.marker, &place).await?;
     if args.purge {
-        for folder in [place.data.as_path(), state.root()] {
-            if folder.exists() {
-                std::fs::remove_dir_all(folder)?;
-            }
-        }
+        state.purge()?;
     }
+    drop(lock);
     let text = match stopped.len() {
         0 => "stopped".to_owned(),
         n => format!("stopped, with {n} leftover process(es) of a supervisor that was killed"),
@@ -204,7 +204,7 @@ pub(crate) async fn scale(args: &Scale, screen: &Screen) -> Result<(), CommandFa
         counts.insert(name.clone(), *number);
     }
     state.write_counts(&counts)?;
-    state.signal_supervisor(rustix::process::Signal::HUP)?;
+    state.signal_supervisor(rustix::process::Signal::USR1)?;
     state.wait_for_counts(&counts, PATIENCE).await?;
     let text: Vec<String> = counts.iter().map(|(name, number)| format!("{name}={number}")).collect();
     screen.done(&format!("running {}", text.join(" ")), json!({ "workers": counts }));

@@ -32,40 +32,48 @@ pub(super) async fn run(
     state.write_pid()?;
     state.set_ready(false)?;
     state.write_counts(&counts)?;
-    let (mut stop, mut hup) = (Stop::listen()?, signal(SignalKind::hangup())?);
+    let (mut stop, mut rescale) = (Stop::listen()?, signal(SignalKind::user_defined1())?);
+    let place = state.place()?;
     let mut servers = tokio::select! {
         started = Servers::start(&state, screen) => started?,
-        () = stop.stopped() => return Ok(()),
+        () = stop.stopped() => {
+            stop_leftovers(&place.marker, &place).await?;
+            return Ok(());
+        }
     };
     let mut processes = Processes::new(state.clone(), servers.marker.clone())?;
     let stack = Stack { state: &state, servers: &servers, screen, detached };
     let ended = tokio::select! {
-        ended = stack.serve(contract, counts, &mut processes, &mut hup) => ended,
+        ended = stack.serve(contract, counts, &mut processes, &mut rescale) => ended,
         () = stop.stopped() => Ok(()),
     };
     screen.step("draining");
     state.set_ready(false)?;
     processes.stop_all().await;
     servers.stop().await;
-    let place = state.place()?;
     stop_leftovers(&place.marker, &place).await?;
     screen.tell("stopped");
     ended
 }
 
-/// Ctrl-C or SIGTERM.
+/// Ctrl-C, SIGTERM, or a terminal that was closed.
 struct Stop {
     int: Signal,
     term: Signal,
+    hup: Signal,
 }
 
 impl Stop {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self { int: signal(SignalKind::interrupt())?, term: signal(SignalKind::terminate())? })
+        Ok(Self {
+            int: signal(SignalKind::interrupt())?,
+            term: signal(SignalKind::terminate())?,
+            hup: signal(SignalKind::hangup())?,
+        })
     }
 
     async fn stopped(&mut self) {
-        tokio::select! { _ = self.int.recv() => {}, _ = self.term.recv() => {} }
+        tokio::select! { _ = self.int.recv() => {}, _ = self.term.recv() => {}, _ = self.hup.recv() => {} }
     }
 }
 
@@ -114,7 +122,7 @@ impl Stack<'_> {
         contract: Contract,
         counts: BTreeMap<String, usize>,
         processes: &mut Processes,
-        hup: &mut Signal,
+        rescale: &mut Signal,
     ) -> Result<(), CommandFault> {
         self.prepare(contract.clone()).await?;
         self.screen.step("starting ingress, relay, audit and workers");
@@ -134,7 +142,7 @@ impl Stack<'_> {
                 self.state.env_file().display()
             ));
         }
-        self.look_after(processes, &watch, hup).await
+        self.look_after(processes, &watch, rescale).await
     }
 
     /// Configuration, schema, topology: the same functions that serve servers of one's own choice.
@@ -161,11 +169,16 @@ impl Stack<'_> {
     }
 
     /// Until somebody says stop: changes counts when told, revives what died, and prints a line now and then.
-    async fn look_after(&self, processes: &mut Processes, watch: &Watch, hup: &mut Signal) -> Result<(), CommandFault> {
+    async fn look_after(
+        &self,
+        processes: &mut Processes,
+        watch: &Watch,
+        rescale: &mut Signal,
+    ) -> Result<(), CommandFault> {
         let mut looks = 0_u32;
         loop {
             tokio::select! {
-                _ = hup.recv() => self.apply(processes, &self.state.read_counts()?).await?,
+                _ = rescale.recv() => self.apply(processes, &self.state.read_counts()?).await?,
                 () = tokio::time::sleep(LOOK) => {}
             }
             for (name, log) in processes.revive()? {
