@@ -8,7 +8,7 @@ use std::time::Duration;
 use millrace::amqp::{Dialer, Publisher};
 use millrace::config::{Process, StartFault};
 use millrace::contract::{BrokerUser, Contract, WorkerName};
-use millrace::db::{AppPool, ContextKey, RelayPool};
+use millrace::db::{AppPool, ContextKey, DbFault, RelayPool};
 use millrace::lifecycle::{Booted, ProcessFault, ReadyCheck, announce, run_process, serve_admin};
 use millrace::pipeline::{Handlers, Lanes, Outbox, Road};
 
@@ -44,6 +44,10 @@ async fn work(booted: Booted, name: String, handlers: Handlers) -> Result<(), Pr
     let context = config.database.context_key.take().map(ContextKey::new).ok_or(missing("database.context_key"))?;
     let pool = AppPool::new(&config.database)?;
     let relay_pool = RelayPool::new(&config.database, 1)?;
+    // An absent server is waited for; a role above row-level security is not.
+    if let Err(fault @ DbFault::Role(_)) = pool.check().await {
+        return Err(fault.into());
+    }
 
     let label = format!("millrace-{worker}");
     let dialer = Dialer::new(&config.amqp, BrokerUser::Worker, &label)?;

@@ -1,8 +1,11 @@
 //! `millrace check-config`
 
+use std::process::ExitCode;
+
 use clap::Args;
-use millrace::config::{Process, start};
+use millrace::config::{ConfigFault, Process, StartFault, start};
 use millrace::contract::Contract;
+use millrace::lifecycle::exit;
 use serde_json::json;
 
 use crate::CommandFault;
@@ -20,7 +23,7 @@ pub(crate) struct CheckConfig {
 }
 
 impl CheckConfig {
-    pub(crate) fn run(&self, contract: Contract, screen: &Screen) -> Result<(), CommandFault> {
+    pub(crate) fn run(&self, contract: Contract, screen: &Screen) -> Result<ExitCode, CommandFault> {
         let process = match self.process.as_str() {
             "ingress" => Process::Ingress,
             "worker" => Process::Worker,
@@ -30,9 +33,17 @@ impl CheckConfig {
             _ => Process::All,
         };
         let path = self.config.path();
-        start(contract, &path, process)?;
+        match start(contract, &path, process) {
+            Err(StartFault::Config(ConfigFault::Mistakes(mistakes))) if screen.is_json() => {
+                let listed: Vec<_> =
+                    mistakes.iter().map(|m| json!({ "place": m.place, "problem": m.problem })).collect();
+                screen.done("", json!({ "config": path, "for": self.process, "mistakes": listed }));
+                return Ok(ExitCode::from(exit::USAGE));
+            }
+            started => drop(started?),
+        }
         let facts = json!({ "config": path, "for": self.process, "mistakes": [] });
         screen.done(&format!("{} has no mistakes", path.display()), facts);
-        Ok(())
+        Ok(ExitCode::SUCCESS)
     }
 }

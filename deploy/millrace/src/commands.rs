@@ -69,7 +69,7 @@ pub(crate) async fn dispatch(cli: Cli, contract: Contract, screen: &Screen) -> R
         Command::Migrate(command) => command.run(contract, screen).await?,
         Command::Topology(command) => command.run(contract, screen).await?,
         Command::Tenants(command) => command.run(contract, screen).await?,
-        Command::CheckConfig(command) => command.run(contract, screen)?,
+        Command::CheckConfig(command) => return command.run(contract, screen),
         Command::Send(command) => command.run(screen).await?,
     }
     Ok(ExitCode::SUCCESS)

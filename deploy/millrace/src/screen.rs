@@ -19,6 +19,11 @@ impl Screen {
         Self { json, colour: !json && !plain && std::io::stdout().is_terminal() }
     }
 
+    /// Do programs read, and not people?
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// A step of long work; progress for people, so it goes to standard error with `--json`.
     pub(crate) fn step(&self, text: &str) {
         if self.json {

@@ -22,7 +22,7 @@ pub struct Mistake {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigFault {
     /// No such file, or unreadable.
-    #[error("cannot read {}: {source}; name the file with --config or MILLRACE_CONFIG", path.display())]
+    #[error("cannot read {}; name the file with --config or MILLRACE_CONFIG", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
