@@ -25,7 +25,7 @@ CREATE INDEX ON engine.outbox (created_at);
 GRANT INSERT ON engine.outbox TO millrace_app, millrace_maintenance;
 GRANT SELECT, DELETE ON engine.outbox TO millrace_relay;
 
--- Messages that wait for their next attempt, and the attempts of those in flight (not_before IS NULL).
+-- Messages that wait for their next attempt, and the attempts of those in flight (a time further away, when they are sent again).
 CREATE TABLE engine.parked (
   publisher text COLLATE "C" NOT NULL,
   message_id text COLLATE "C" NOT NULL,
@@ -37,10 +37,10 @@ CREATE TABLE engine.parked (
   waits int NOT NULL DEFAULT 0 CHECK (waits >= 0),
   reason text NOT NULL,
   first_parked_at timestamptz NOT NULL DEFAULT now(),
-  not_before timestamptz,
+  not_before timestamptz NOT NULL,
   PRIMARY KEY (publisher, message_id)
 );
-CREATE INDEX ON engine.parked (not_before) WHERE not_before IS NOT NULL;
+CREATE INDEX ON engine.parked (not_before);
 GRANT INSERT, DELETE, SELECT (publisher, message_id, attempts, waits, reason, first_parked_at, not_before),
   UPDATE (attempts, waits, reason, not_before) ON engine.parked TO millrace_app;
 GRANT SELECT, UPDATE (not_before) ON engine.parked TO millrace_relay;
@@ -72,6 +72,16 @@ CREATE POLICY tenant_read ON engine.dead_letters FOR SELECT TO millrace_reader U
 CREATE POLICY bury_once ON engine.dead_letters FOR SELECT TO millrace_app USING (true);
 GRANT INSERT, SELECT (identity, redrives) ON engine.dead_letters TO millrace_app;
 GRANT SELECT ON engine.dead_letters TO millrace_reader, millrace_maintenance;
+
+-- Bodies are stored as they are: compressing a large hostile one takes longer than a statement may.
+ALTER TABLE engine.outbox ALTER COLUMN body SET STORAGE EXTERNAL;
+ALTER TABLE engine.parked ALTER COLUMN body SET STORAGE EXTERNAL;
+ALTER TABLE engine.dead_letters ALTER COLUMN body SET STORAGE EXTERNAL;
+
+-- Whose turn it is to sweep: the relay locks the row, and nobody else may.
+CREATE TABLE engine.relay_turn (turn boolean PRIMARY KEY DEFAULT true CHECK (turn));
+INSERT INTO engine.relay_turn DEFAULT VALUES;
+GRANT SELECT, UPDATE ON engine.relay_turn TO millrace_relay;
 
 -- Which tenant a provider's customer is. Links come from operators and service principals, never from a
 -- tenant's free text; workers ask through a function that returns the org and nothing else.

@@ -15,6 +15,7 @@ pub use await_until::eventually;
 pub use http::{Answer, HttpClient, raw_exchange};
 pub use millrace_cli::sample::{Sample, Shape, signature};
 pub use programs::{Program, binary, run_cli};
+pub use raw_amqp::RawProperties;
 pub use relay::TcpRelay;
 pub use servers::{Servers, shared_servers};
 pub use world::{Left, World};

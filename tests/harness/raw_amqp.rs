@@ -8,13 +8,29 @@ const HEADER: u8 = 2;
 const BODY: u8 = 3;
 const END: u8 = 0xce;
 
-/// Publishes one persistent, confirmed message whose `message_id` is these bytes, whatever they are.
-pub(crate) async fn publish_message_id(
+/// Properties as they stand on the wire: the flags of those that are there, and their bytes.
+pub struct RawProperties(u16, Vec<u8>);
+
+impl RawProperties {
+    /// A `message_id` of these bytes, whatever they are.
+    pub fn message_id(bytes: &[u8]) -> Self {
+        Self(1 << 7, short(bytes))
+    }
+
+    /// One header that is a table in a table in a table …
+    pub fn nested_header(depth: usize) -> Self {
+        let table = (0..depth).fold(Vec::new(), |inner, _| [&short(b"k")[..], b"F", &long(&inner)].concat());
+        Self(1 << 13, long(&table))
+    }
+}
+
+/// Publishes one confirmed message with these properties.
+pub(crate) async fn publish_raw(
     address: (String, u16),
     login: (&str, &str),
     vhost: &str,
     route: (&str, &str),
-    message_id: &[u8],
+    properties: &RawProperties,
 ) -> std::io::Result<()> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(b"AMQP\0\0\x09\x01").await?;
@@ -33,9 +49,8 @@ pub(crate) async fn publish_message_id(
     until(&mut stream, 85, 11).await?;
     let publish = [&[0, 0][..], &short(route.0.as_bytes()), &short(route.1.as_bytes()), &[1]].concat();
     send(&mut stream, METHOD, 1, &method(60, 40, &publish)).await?;
-    // Class 60, weight 0, two bytes of body; properties delivery-mode and message-id.
-    let flags: u16 = 1 << 12 | 1 << 7;
-    let header = [&[0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2][..], &flags.to_be_bytes(), &[2], &short(message_id)].concat();
+    // Class 60, weight 0, two bytes of body.
+    let header = [&[0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2][..], &properties.0.to_be_bytes(), &properties.1].concat();
     send(&mut stream, HEADER, 1, &header).await?;
     send(&mut stream, BODY, 1, b"{}").await?;
     until(&mut stream, 60, 80).await

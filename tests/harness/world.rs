@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use crate::broker::Broker;
 use crate::http::{Answer, HttpClient};
 use crate::programs::{Program, run_cli};
-use crate::raw_amqp::publish_message_id;
+use crate::raw_amqp::{RawProperties, publish_raw};
 use crate::servers::Servers;
 use crate::{Sample, Shape, eventually, signature, sql};
 
@@ -310,14 +310,14 @@ impl World {
         self.broker().await.publish(exchange, key, properties, body).await.expect("a publish");
     }
 
-    /// Puts a message into an exchange whose `message_id` is these bytes, which no client library would send.
+    /// Puts a message into an exchange with properties that no client library would send.
     ///
     /// # Panics
     /// When the broker does not take it.
-    pub async fn publish_message_id(&self, exchange: &str, key: &str, message_id: &[u8]) {
+    pub async fn publish_raw(&self, exchange: &str, key: &str, properties: &RawProperties) {
         let rabbit = self.servers.rabbit.lock().await;
         let published =
-            publish_message_id(rabbit.amqp_address(), rabbit.admin(), &self.name, (exchange, key), message_id).await;
+            publish_raw(rabbit.amqp_address(), rabbit.admin(), &self.name, (exchange, key), properties).await;
         published.expect("a publish");
     }
 

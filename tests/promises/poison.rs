@@ -2,7 +2,7 @@
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
-use millrace_tests::{Left, World, eventually};
+use millrace_tests::{Left, RawProperties, World, eventually};
 
 fn headers(pairs: &[(&str, AMQPValue)]) -> BasicProperties {
     let mut table = FieldTable::default();
@@ -103,8 +103,8 @@ async fn bytes_that_no_client_can_parse_end_in_quarantine_and_cost_no_neighbour_
     let world = World::new().await;
     world.tenant("acme", "cus_1").await;
     let (programs, url) = world.start_all().await;
-    world.publish_message_id("millrace.work", "billing.main", b"\xff\xfe").await;
-    world.publish_message_id("millrace.audit", "audit", b"\xff").await;
+    world.publish_raw("millrace.work", "billing.main", &RawProperties::message_id(b"\xff\xfe")).await;
+    world.publish_raw("millrace.audit", "audit", &RawProperties::message_id(b"\xff")).await;
     for _ in 0..20 {
         world.accept(&url, &world.invoice_event("cus_1")).await;
     }
@@ -113,5 +113,25 @@ async fn bytes_that_no_client_can_parse_end_in_quarantine_and_cost_no_neighbour_
     world.accept(&url, &world.invoice_event("cus_1")).await;
     world.until_lines("applied", 21).await;
     world.finish(Left::default()).await;
+    drop(programs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_nested_as_deep_as_a_frame_allows_are_a_dead_letter_and_no_crash() {
+    let world = World::new().await;
+    world.tenant("acme", "cus_1").await;
+    let (programs, url) = world.start_all().await;
+    let depth = 18_000;
+    world.publish_raw("millrace.work", "billing.main", &RawProperties::nested_header(depth)).await;
+    world.publish_raw("millrace.audit", "audit", &RawProperties::nested_header(depth - 1)).await;
+    for _ in 0..5 {
+        world.accept(&url, &world.invoice_event("cus_1")).await;
+    }
+    world.until_lines("applied", 5).await;
+    // Both are unsealed and carry no field that Millrace reads, so their raw bytes are one and the same.
+    world.until_count("select count(*) from engine.dead_letters where reason = 'unsealed'", 1).await;
+    world.until_lines("dead", 1).await;
+    assert!(programs.iter().all(|program| !program.log_text().contains("overflow")));
+    world.finish(Left { dead: 1, parked: 0 }).await;
     drop(programs);
 }

@@ -68,9 +68,20 @@ fn tenant(text: &str) -> Result<TenantId, Usage> {
     if org.is_operator() { Err(Usage(format!("{org} is reserved for the deployment itself"))) } else { Ok(org) }
 }
 
+/// Texts of a sane length that can be shown.
+fn clean(flag: &str, text: &str) -> Result<(), Usage> {
+    if text.is_empty() || text.len() > 200 || text.chars().any(char::is_control) {
+        return Err(Usage(format!("{flag} must be 1 to 200 bytes without control characters")));
+    }
+    Ok(())
+}
+
 impl Create {
     async fn run(&self, contract: Contract, screen: &Screen) -> Result<(), CommandFault> {
         let org = tenant(&self.org_id)?;
+        if let Some(name) = &self.name {
+            clean("--name", name)?;
+        }
         let (contract, config) = start(contract, &self.config.path(), Process::Operator)?;
         let act = self.operator.act(&contract, &config).await?;
         let created = create(act, &org, self.name.as_deref().unwrap_or(org.as_str())).await?;
@@ -99,6 +110,8 @@ pub(crate) async fn create(mut act: OperatorAct, org: &TenantId, name: &str) -> 
 impl Link {
     async fn run(&self, contract: Contract, screen: &Screen) -> Result<(), CommandFault> {
         let org = tenant(&self.org_id)?;
+        clean("--customer", &self.customer)?;
+        clean("--provider", &self.provider)?;
         let (contract, config) = start(contract, &self.config.path(), Process::Operator)?;
         let act = self.operator.act(&contract, &config).await?;
         let customer = Customer {

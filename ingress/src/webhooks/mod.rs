@@ -32,14 +32,11 @@ use millrace::contract::{
     Timestamp, WireFault,
 };
 use millrace::telemetry::fields;
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 pub use stripe::SignatureFault;
 
-/// First item of every webhook's message id; a new rule for ids gets a new text.
-const MESSAGE_ID_DOMAIN: &str = "millrace-webhook-message-v1";
 /// Longest event id, see [`millrace::contract::payloads::StripeHead`].
 const LONGEST_EVENT_ID: usize = 200;
 
@@ -138,7 +135,7 @@ impl Source {
     fn envelope(&self, proof: &Proof, received: Timestamp, deployment: &str) -> Envelope {
         let dedupe_key = format!("{}:{}", self.name, proof.event_id);
         Envelope {
-            message_id: message_id(deployment, &dedupe_key),
+            message_id: MessageId::derived(deployment, &dedupe_key),
             message_type: self.message_type.clone(),
             schema_version: 1,
             content_type: "application/json".to_owned(),
@@ -189,20 +186,6 @@ struct Proof {
     secret: usize,
     /// The provider's id of the event, from signed content.
     event_id: String,
-}
-
-/// Equal for every delivery of one event to one deployment, so that the broker's and the worker's view of a message
-/// agree: UUIDv8 (RFC 9562) of the first 16 bytes of SHA-256 over domain, deployment and dedupe key, each after its
-/// length in bytes as a 32-bit big-endian number.
-fn message_id(deployment: &str, dedupe_key: &str) -> MessageId {
-    let mut hash = Sha256::new();
-    for item in [MESSAGE_ID_DOMAIN, deployment, dedupe_key] {
-        hash.update(u32::try_from(item.len()).unwrap_or(u32::MAX).to_be_bytes());
-        hash.update(item);
-    }
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hash.finalize()[..16]);
-    MessageId::from(Uuid::new_v8(bytes))
 }
 
 /// State of a webhook as it arrived: anybody may have sent it.

@@ -120,11 +120,11 @@ fn the_signature_of_the_example_is_this() {
 
 #[test]
 fn an_event_has_one_message_id_for_ever_and_another_in_each_source_and_deployment() {
-    let first = message_id("millrace", "stripe:evt_1");
-    assert_eq!(first, message_id("millrace", "stripe:evt_1"));
+    let first = MessageId::derived("millrace", "stripe:evt_1");
+    assert_eq!(first, MessageId::derived("millrace", "stripe:evt_1"));
     assert_eq!(first.as_str(), "7383275f-cc53-8848-a557-f3e7a8860361");
     for (deployment, key) in [("millrace", "eu:evt_1"), ("other", "stripe:evt_1"), ("millrac", "estripe:evt_1")] {
-        assert_ne!(first, message_id(deployment, key), "{deployment} {key}");
+        assert_ne!(first, MessageId::derived(deployment, key), "{deployment} {key}");
     }
 }
 

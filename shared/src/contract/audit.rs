@@ -112,10 +112,10 @@ impl AuditEventKey {
         (bytes.len() >= SealKey::SHORTEST).then(|| Self(bytes.into()))
     }
 
-    /// UUIDv8 from HMAC(publisher or hash of the raw bytes, message id, outcome, redrive count).
-    pub fn event_id(&self, publisher: &str, message_id: &str, outcome: Outcome, redrives: i32) -> Uuid {
+    /// UUIDv8 from HMAC(tenant, publisher or hash of the raw bytes, message id, outcome, redrive count).
+    pub fn event_id(&self, org: &str, publisher: &str, message_id: &str, outcome: Outcome, redrives: i32) -> Uuid {
         let mut mac = keyed(self.0.expose_secret());
-        for item in ["millrace-audit-event-v1", publisher, message_id, outcome.as_str()] {
+        for item in ["millrace-audit-event-v1", org, publisher, message_id, outcome.as_str()] {
             feed(&mut mac, Some(item.as_bytes()));
         }
         feed(&mut mac, Some(&redrives.to_be_bytes()));
@@ -175,13 +175,14 @@ mod tests {
     #[test]
     fn ids_differ_by_publisher_message_outcome_and_redrive() {
         let key = AuditEventKey::new(vec![7; 32]).unwrap();
-        let id = key.event_id("ingress", "m", Outcome::Applied, 0);
-        assert_eq!(id, key.event_id("ingress", "m", Outcome::Applied, 0));
+        let id = key.event_id("acme", "ingress", "m", Outcome::Applied, 0);
+        assert_eq!(id, key.event_id("acme", "ingress", "m", Outcome::Applied, 0));
         for other in [
-            key.event_id("worker", "m", Outcome::Applied, 0),
-            key.event_id("ingress", "n", Outcome::Applied, 0),
-            key.event_id("ingress", "m", Outcome::Dead, 0),
-            key.event_id("ingress", "m", Outcome::Applied, 1),
+            key.event_id("globex", "ingress", "m", Outcome::Applied, 0),
+            key.event_id("acme", "worker", "m", Outcome::Applied, 0),
+            key.event_id("acme", "ingress", "n", Outcome::Applied, 0),
+            key.event_id("acme", "ingress", "m", Outcome::Dead, 0),
+            key.event_id("acme", "ingress", "m", Outcome::Applied, 1),
         ] {
             assert_ne!(id, other);
         }

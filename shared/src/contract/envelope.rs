@@ -146,8 +146,13 @@ fn parse_id<T>(
     wire.get(field).map(|t| parse(t).map_err(|_| EnvelopeFault::Malformed(field))).transpose()
 }
 
-fn number<T: std::str::FromStr>(wire: &WireMessage, field: Field) -> Result<Option<T>, EnvelopeFault> {
-    wire.get(field).map(|t| t.parse().map_err(|_| EnvelopeFault::Malformed(field))).transpose()
+/// A number in its one decimal form: neither `+1` nor `01`.
+fn number<T>(wire: &WireMessage, field: Field) -> Result<Option<T>, EnvelopeFault>
+where
+    T: std::str::FromStr + ToString,
+{
+    let read = |text: &str| text.parse().ok().filter(|number: &T| number.to_string() == text);
+    wire.get(field).map(|text| read(text).ok_or(EnvelopeFault::Malformed(field))).transpose()
 }
 
 fn pair<A, B>(a: Option<A>, b: Option<B>, field: Field) -> Result<Option<(A, B)>, EnvelopeFault> {

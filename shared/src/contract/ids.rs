@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// Why a text is not the id it claims to be.
@@ -101,6 +102,25 @@ impl TenantId {
     /// True for the reserved tenant of the deployment itself.
     pub fn is_operator(&self) -> bool {
         self.0 == OPERATOR_TENANT
+    }
+}
+
+/// First item of every hash that makes a message id from a dedupe key.
+const MESSAGE_ID_DOMAIN: &str = "millrace-webhook-message-v1";
+
+impl MessageId {
+    /// The only message id that a dedupe key may have, so that inbox, parked rows, dead letters and audit lines agree on
+    /// which message it is: UUIDv8 (RFC 9562) of the first 16 bytes of SHA-256 over domain, deployment and dedupe key,
+    /// each after its length in bytes as a 32-bit big-endian number.
+    pub fn derived(deployment: &str, dedupe_key: &str) -> Self {
+        let mut hash = Sha256::new();
+        for item in [MESSAGE_ID_DOMAIN, deployment, dedupe_key] {
+            hash.update(u32::try_from(item.len()).unwrap_or(u32::MAX).to_be_bytes());
+            hash.update(item);
+        }
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash.finalize()[..16]);
+        Self::from(Uuid::new_v8(bytes))
     }
 }
 

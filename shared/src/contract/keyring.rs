@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    ActorKind, Envelope, EnvelopeFault, Field, KeyId, Lane, MessageType, PublisherName, Role, SealKey, TenantId,
-    WireFault, WireMessage,
+    ActorKind, Envelope, EnvelopeFault, Field, KeyId, Lane, MessageId, MessageType, PublisherName, Role, SealKey,
+    TenantId, WireFault, WireMessage,
 };
 
 /// Which tenants a key may speak for.
@@ -158,6 +158,10 @@ impl Keyring {
             return Err(SealFault::Forged);
         }
         let envelope = Envelope::read(wire).map_err(SealFault::Envelope)?;
+        let derived = envelope.dedupe_key.as_ref().map(|key| MessageId::derived(&self.deployment, key));
+        if derived.is_some_and(|derived| derived != envelope.message_id) {
+            return Err(SealFault::Envelope(EnvelopeFault::Malformed(Field::MessageId)));
+        }
         Ok(Opened { publisher: Arc::clone(publisher), envelope })
     }
 
@@ -206,7 +210,7 @@ impl Signer {
 #[cfg(test)]
 mod tests {
     use super::super::seal::SEALED_FIELDS;
-    use super::super::{MessageId, Origin, Principal, Timestamp};
+    use super::super::{Origin, Principal, Timestamp};
     use super::*;
     use proptest::prelude::*;
 
@@ -228,7 +232,7 @@ mod tests {
 
     fn envelope() -> Envelope {
         Envelope {
-            message_id: MessageId::parse("0b0e8a4c-0000-8000-8000-000000000001").unwrap(),
+            message_id: MessageId::derived("demo", "stripe:evt_1"),
             message_type: MessageType::parse("stripe.event").unwrap(),
             schema_version: 1,
             content_type: "application/json".into(),
@@ -261,7 +265,7 @@ mod tests {
     fn the_seal_of_the_example_is_this() {
         assert_eq!(
             sealed().get(Field::Seal).unwrap(),
-            "5c11a614eec6659bab0c2ae69f5acd934ca105f87e446893201986814d3d5ec0"
+            "afb7a106fccf22bbf05ad9c058a2e35194ceebcbcd279ce7293ea660c3c90627"
         );
     }
 
@@ -280,6 +284,16 @@ mod tests {
         let mut body = sealed();
         body.body.push(b' ');
         assert_eq!(ring().open(&body).unwrap_err(), SealFault::Forged);
+    }
+
+    #[test]
+    fn a_dedupe_key_has_one_message_id() {
+        let signer = ring().signer(&KeyId::parse("ingress-1").unwrap()).unwrap();
+        let mut two_names = envelope();
+        two_names.message_id = MessageId::derived("demo", "stripe:evt_2");
+        let wire = signer.seal(&two_names, Lane::Main, Vec::new()).unwrap();
+        let expected = SealFault::Envelope(EnvelopeFault::Malformed(Field::MessageId));
+        assert_eq!(ring().open(&wire).unwrap_err(), expected);
     }
 
     #[test]

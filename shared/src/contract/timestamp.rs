@@ -12,18 +12,24 @@ pub struct Timestamp(OffsetDateTime);
 impl Timestamp {
     /// Cuts to whole microseconds and moves to UTC.
     pub fn new(moment: OffsetDateTime) -> Self {
-        let utc = moment.to_offset(time::UtcOffset::UTC);
+        let utc = moment.checked_to_offset(time::UtcOffset::UTC).unwrap_or(moment);
         Self(utc.replace_nanosecond(utc.microsecond() * 1_000).unwrap_or(utc))
     }
 
-    /// Seconds since 1970, as Stripe and AMQP count them. `None` beyond the year 9999.
-    pub fn from_unix(seconds: i64) -> Option<Self> {
-        OffsetDateTime::from_unix_timestamp(seconds).ok().map(Self::new)
+    /// Only the years that PostgreSQL, AMQP and six digits of fraction all hold: 1970 to 9999 in UTC.
+    fn sane(moment: OffsetDateTime) -> Option<Self> {
+        let utc = moment.checked_to_offset(time::UtcOffset::UTC)?;
+        (1970..=9999).contains(&utc.year()).then(|| Self::new(utc))
     }
 
-    /// Reads any RFC 3339 text.
+    /// Seconds since 1970, as Stripe and AMQP count them. `None` before 1970 and beyond the year 9999.
+    pub fn from_unix(seconds: i64) -> Option<Self> {
+        OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(Self::sane)
+    }
+
+    /// Reads any RFC 3339 text of the years 1970 to 9999.
     pub fn parse(text: &str) -> Option<Self> {
-        OffsetDateTime::parse(text, &Rfc3339).ok().map(Self::new)
+        OffsetDateTime::parse(text, &Rfc3339).ok().and_then(Self::sane)
     }
 
     /// The moment itself, for SQL parameters and arithmetic.
@@ -58,6 +64,13 @@ impl fmt::Display for Timestamp {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_time_that_leaves_the_calendar_in_utc_is_no_time() {
+        assert_eq!(Timestamp::parse("9999-12-31T23:59:59-23:59"), None);
+        assert_eq!(Timestamp::parse("0000-01-01T00:00:00+23:59"), None);
+        assert_eq!(Timestamp::from_unix(-300_000_000_000), None);
+    }
 
     proptest! {
         #[test]

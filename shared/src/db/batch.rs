@@ -79,6 +79,13 @@ impl BatchTx {
         self.connection.0.as_deref_mut().ok_or(DbFault::ScopeOpen)
     }
 
+    /// Gives the statements that follow more time: storing a large body takes longer than a handler may.
+    pub(crate) async fn allow(&mut self, time: std::time::Duration) -> Result<(), DbFault> {
+        let bound = format!("{}ms", time.as_millis());
+        sqlx::query!("SELECT set_config('statement_timeout', $1, true)", bound).fetch_one(self.conn()?).await?;
+        Ok(())
+    }
+
     /// Puts one tenant in scope. Two are never in scope at once.
     pub(crate) async fn scope(&mut self, tenant: &TenantId) -> Result<ScopedTx<'_>, DbFault> {
         if self.scoped {

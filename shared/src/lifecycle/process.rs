@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -48,9 +49,10 @@ pub fn run_process<W, F>(
     work: W,
 ) -> ExitCode
 where
-    W: FnOnce(Booted) -> F,
+    W: FnOnce(Booted) -> F + Send,
     F: Future<Output = Result<(), ProcessFault>>,
 {
+    deepen_stacks();
     let path = match config_argument(name, about) {
         Ok(path) => path,
         Err(answer) => {
@@ -62,14 +64,22 @@ where
         Ok(started) => started,
         Err(fault) => return fail(name, exit::USAGE, &fault),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let threads = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build();
+    let runtime = match threads {
         Ok(runtime) => runtime,
         Err(fault) => return fail(name, exit::SOFTWARE, &fault),
     };
-    let ended = runtime.block_on(async {
-        let metrics = crate::telemetry::start(&config.observability)?;
-        let drain = Drain::on_signals()?;
-        work(Booted { contract, config, drain, metrics }).await
+    let whole = || {
+        runtime.block_on(async {
+            let metrics = crate::telemetry::start(&config.observability)?;
+            let drain = Drain::on_signals()?;
+            work(Booted { contract, config, drain, metrics }).await
+        })
+    };
+    // Not on the main thread, whose stack is not ours to choose.
+    let ended = std::thread::scope(|scope| {
+        let main = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn_scoped(scope, whole);
+        main?.join().map_err(|_| ProcessFault::from("the process panicked"))?
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match ended {
@@ -77,6 +87,25 @@ where
         Err(fault) if fault.is::<StartFault>() => fail(name, exit::USAGE, fault.as_ref()),
         Err(fault) => fail(name, exit::SOFTWARE, fault.as_ref()),
     }
+}
+
+/// Stack of every thread, mapped but not used until it is needed.
+const STACK_BYTES: usize = 256 << 20;
+/// The standard library reads the stack size of threads from here, once.
+const STACK_VARIABLE: &str = "RUST_MIN_STACK";
+
+/// Starts this program again with deeper stacks, in the same process. lapin parses header tables by recursion, and one
+/// frame of a hostile publisher nests them deep enough to overflow the two MiB that threads get otherwise, which would
+/// end the process.
+fn deepen_stacks() {
+    if std::env::var_os(STACK_VARIABLE).is_some() {
+        return;
+    }
+    let Ok(program) = std::env::current_exe() else { return };
+    let mut again = std::process::Command::new(program);
+    let fault = again.args(std::env::args_os().skip(1)).env(STACK_VARIABLE, STACK_BYTES.to_string()).exec();
+    // The program goes on with the stacks it has.
+    let _ = writeln!(std::io::stderr(), "cannot start again with deeper stacks: {fault}");
 }
 
 /// Says where a process listens: one JSON line on standard output for whoever started it with port 0, whatever the log

@@ -54,15 +54,17 @@ fn settlement(
         (None, Some(envelope)) => envelope.principal.actor_id(),
         (None, None) => "unknown".to_owned(),
     };
+    let org_id = step.tenant.clone().unwrap_or_else(TenantId::operator).to_string();
+    let event_id = road.event_key.event_id(&org_id, &parcel.publisher(), &parcel.message_id(), outcome, 0);
     AuditEvent {
         timestamp: now.to_string(),
-        org_id: step.tenant.clone().unwrap_or_else(TenantId::operator).to_string(),
+        org_id,
         actor_id,
         action,
         resource_type: resource_type.to_owned(),
         resource_id,
         metadata: metadata(step, fate),
-        event_id: road.event_key.event_id(&parcel.publisher(), &parcel.message_id(), outcome, 0),
+        event_id,
         outcome: outcome.to_string(),
         policy_version: policy_version.to_owned(),
     }

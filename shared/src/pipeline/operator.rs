@@ -62,7 +62,13 @@ impl OperatorAct {
             resource_type: resource.0.to_owned(),
             resource_id: resource.1.to_owned(),
             metadata,
-            event_id: self.event_key.event_id(self.signer.publisher().as_str(), &act, Outcome::Applied, 0),
+            event_id: self.event_key.event_id(
+                org.as_str(),
+                self.signer.publisher().as_str(),
+                &act,
+                Outcome::Applied,
+                0,
+            ),
             outcome: Outcome::Applied.to_string(),
             policy_version: self.policy_version.clone(),
         };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::fate::Fate;
 use super::open::Parcel;
+use super::relay::IN_FLIGHT;
 use super::road::{Road, Step};
 use crate::contract::{Route, Timestamp, WireMessage};
 use crate::db::{BatchTx, DbFault};
@@ -63,7 +64,7 @@ async fn retry(
         return Ok(Fate::Dead { code, attempts });
     }
     let delay = RetrySchedule::messages(road.retry.backoff_multiplier).delay(attempts.unsigned_abs() - 1);
-    store(road, tx, step.parcel, &kept, code, Some(now.moment() + delay)).await?;
+    store(road, tx, step.parcel, &kept, code, now.moment() + delay).await?;
     Ok(Fate::Parked { code })
 }
 
@@ -83,7 +84,7 @@ async fn wait(
     kept.waits += 1;
     // Waiting is no execution.
     kept.attempts -= i32::from(step.parcel.counted).min(kept.attempts);
-    store(road, tx, step.parcel, &kept, code, Some(now.moment() + delay)).await?;
+    store(road, tx, step.parcel, &kept, code, now.moment() + delay).await?;
     Ok(Fate::Parked { code })
 }
 
@@ -93,7 +94,7 @@ async fn store(
     parcel: &Parcel,
     kept: &Kept,
     code: &str,
-    not_before: Option<time::OffsetDateTime>,
+    not_before: time::OffsetDateTime,
 ) -> Result<(), DbFault> {
     let wire: &WireMessage = &parcel.wire;
     let route = Route::work(&road.worker, wire.lane());
@@ -147,7 +148,7 @@ pub(super) async fn count_redelivered(road: &Road, parcel: &Parcel) -> Result<i3
     let now = Timestamp::new(time::OffsetDateTime::now_utc());
     let mut kept = kept(&mut tx, parcel, now).await?;
     kept.attempts += 1;
-    store(road, &mut tx, parcel, &kept, "redelivered", None).await?;
+    store(road, &mut tx, parcel, &kept, "redelivered", now.moment() + IN_FLIGHT).await?;
     tx.commit().await?;
     Ok(kept.attempts)
 }

@@ -17,14 +17,14 @@ use crate::telemetry::{chain, fields};
 
 /// Pause when nothing is due.
 const PAUSE: Duration = Duration::from_millis(250);
+/// When a message in flight is sent again, should its queue have lost it; the inbox knows a copy.
+pub(super) const IN_FLIGHT: Duration = Duration::from_secs(3_600);
 /// How long a parked message that could not be published makes room for others.
 const PUSH_BACK: Duration = Duration::from_secs(15);
 /// Publisher, message id and time of a parked row.
 type Due = (String, String, OffsetDateTime);
 /// Most rows of one sweep.
 const SWEEP: i64 = 500;
-/// Transaction-level lock that lets one relay sweep at a time. Not bound to a session, so poolers may stand between.
-const SWEEP_LOCK: i64 = 0x6d69_6c6c;
 
 /// Sweeps until it is drained. Several may run; one sweeps at a time.
 #[derive(Debug)]
@@ -71,10 +71,11 @@ impl Relay {
     async fn sweep(&self) -> Result<usize, DbFault> {
         self.publisher.connected().await;
         let mut tx = self.pool.begin().await?;
-        let mine = sqlx::query_scalar!(r#"SELECT pg_try_advisory_xact_lock($1) AS "mine!""#, SWEEP_LOCK)
-            .fetch_one(&mut *tx)
-            .await?;
-        if !mine {
+        // One relay sweeps at a time. A row lock that only this role can take, not bound to a session, so that poolers
+        // may stand between.
+        let turn =
+            sqlx::query!("SELECT turn FROM engine.relay_turn FOR UPDATE SKIP LOCKED").fetch_optional(&mut *tx).await?;
+        if turn.is_none() {
             return Ok(0);
         }
         let relayed = self.outbox(&mut tx).await? + self.parked(&mut tx).await?;
@@ -104,7 +105,7 @@ impl Relay {
     /// Rows whose time has come. The row stays, with its attempts, until the message is settled.
     async fn parked(&self, tx: &mut sqlx::PgTransaction<'static>) -> Result<usize, DbFault> {
         let rows = sqlx::query!(
-            r#"SELECT publisher, message_id, exchange, routing_key, fields, body, not_before AS "not_before!"
+            r#"SELECT publisher, message_id, exchange, routing_key, fields, body, not_before
                FROM engine.parked WHERE not_before <= now() ORDER BY not_before LIMIT $1"#,
             SWEEP
         )
@@ -118,20 +119,21 @@ impl Relay {
         let sent = confirmed(&self.publisher, messages).await;
         let (released, refused): (Vec<_>, Vec<_>) =
             due.into_iter().enumerate().partition(|(place, _)| sent.contains(place));
-        reschedule(tx, &released, None).await?;
+        let now = OffsetDateTime::now_utc();
+        reschedule(tx, &released, now + IN_FLIGHT).await?;
         // What nobody takes makes room: it would otherwise stand at the head of every sweep.
-        reschedule(tx, &refused, Some(OffsetDateTime::now_utc() + PUSH_BACK)).await?;
+        reschedule(tx, &refused, now + PUSH_BACK).await?;
         metrics::counter!(fields::RELAYED, "kind" => "parked").increment(sent.len() as u64);
         Ok(sent.len())
     }
 }
 
-/// Gives rows another time, or none while they are in flight, unless the message has failed again in the meantime and
+/// Gives rows another time, unless the message has failed again in the meantime and
 /// waits for a time of its own.
 async fn reschedule(
     tx: &mut sqlx::PgTransaction<'static>,
     rows: &[(usize, Due)],
-    not_before: Option<OffsetDateTime>,
+    not_before: OffsetDateTime,
 ) -> Result<(), DbFault> {
     let publishers: Vec<_> = rows.iter().map(|(_, due)| due.0.clone()).collect();
     let ids: Vec<_> = rows.iter().map(|(_, due)| due.1.clone()).collect();

@@ -15,6 +15,11 @@ use crate::contract::{AuditEventKey, CheckedContract, Keyring, RoleTable, Signer
 use crate::db::{AppPool, BatchTx, ContextKey, DbFault};
 use crate::telemetry::fields;
 
+/// A body beyond this size may take longer to store than a statement has.
+const LARGE_BODY: usize = 1 << 20;
+/// How long that may take.
+const LARGE_BODY_TIME: Duration = Duration::from_secs(60);
+
 /// Everything a worker decides with.
 #[derive(Debug)]
 pub struct Road {
@@ -156,6 +161,9 @@ impl Road {
             // The rollback may fail with the connection; dropping it rolls back all the same.
             let _ = tx.roll_back().await;
             return Err(interrupted);
+        }
+        if steps.iter().any(|step| step.parcel.wire.body.len() > LARGE_BODY) {
+            tx.allow(LARGE_BODY_TIME).await?;
         }
         park::park(self, &mut tx, &mut steps, now).await?;
         bury::bury(self, &mut tx, &mut steps).await?;

@@ -56,6 +56,8 @@ async fn engine_tables_have_exactly_the_grants_of_the_design() {
         millrace_app INSERT dead_letters
         millrace_app SELECT dead_letters(identity)
         millrace_app SELECT dead_letters(redrives)
+        millrace_relay SELECT relay_turn
+        millrace_relay UPDATE relay_turn
         millrace_relay SELECT outbox
         millrace_relay DELETE outbox
         millrace_relay SELECT parked
