@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 /// Longest wait for any condition: far beyond what it takes, so that a slow machine fails nothing.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Polls until `look` gives a value.
 ///
 /// # Panics
-/// When `what` has not come true in a minute.
+/// When `what` has not come true in two minutes.
 pub async fn eventually<T, F: AsyncFnMut() -> Option<T>>(what: &str, mut look: F) -> T {
     let began = Instant::now();
     loop {
