@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -26,6 +27,9 @@ pub fn binary(name: &str) -> PathBuf {
     });
     folder.join(name)
 }
+
+/// Longest wait for a program to end; a drain takes five seconds at most.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running program. Dropped it is killed, as if by `kill -9`.
 pub struct Program {
@@ -90,9 +94,10 @@ impl Program {
     /// Waits for the end; returns the exit code.
     ///
     /// # Panics
-    /// When it was ended by a signal.
+    /// When it was ended by a signal, or does not end.
     pub async fn wait(&mut self) -> i32 {
-        let status = self.child.wait().await.expect("wait");
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let status = ended.unwrap_or_else(|_| panic!("did not end: {}", self.log_text())).expect("wait");
         status.code().unwrap_or_else(|| panic!("ended by a signal: {}", self.log_text()))
     }
 }
