@@ -279,13 +279,14 @@ impl World {
         self.folder.path().join("audit/seg/00000000000000000000.jsonl")
     }
 
-    /// The audit lines, parsed.
+    /// The audit lines, parsed. A last one without its line feed is not written yet.
     ///
     /// # Panics
     /// When a line is no JSON.
     pub fn lines(&self) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(self.audit_file()).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
     }
 
     /// How many audit lines of messages have this outcome; operators' own acts are not counted.
