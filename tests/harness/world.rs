@@ -17,7 +17,7 @@ use crate::http::{Answer, HttpClient};
 use crate::programs::{Program, run_cli};
 use crate::raw_amqp::{RawProperties, publish_raw};
 use crate::servers::Servers;
-use crate::{Sample, Shape, eventually, signature, sql};
+use crate::{Sample, eventually, signature, sql};
 
 /// The secret of the world's Stripe endpoint, and the older one that is still active.
 const SECRETS: [&str; 2] = ["whsec_first", "whsec_second"];
@@ -215,19 +215,7 @@ impl World {
 
     /// A sample invoice event of a customer with its own id and invoice.
     pub fn invoice_event(&self, customer: &str) -> Sample {
-        let unique = uuid::Uuid::now_v7().simple().to_string();
-        Sample {
-            id: format!("evt_{unique}"),
-            event_type: "invoice.payment_succeeded".to_owned(),
-            customer: customer.to_owned(),
-            subscription: "sub_1".to_owned(),
-            invoice: format!("in_{unique}"),
-            status: "active".to_owned(),
-            created: OffsetDateTime::now_utc().unix_timestamp(),
-            account: None,
-            livemode: false,
-            shape: Shape::Basil,
-        }
+        Sample::paid_invoice(customer, "sub_1")
     }
 
     /// Signs a body with the world's secret and posts it to the billing endpoint; `None` when the connection broke.

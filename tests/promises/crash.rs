@@ -48,7 +48,7 @@ async fn workers_killed_at_random_lose_and_double_nothing() {
     let others = ["millrace-relay", "millrace-audit"].map(|program| world.start(program));
     let mut applied = 0;
     let mut worker = world.start("millrace-billing");
-    for round in 0..5 {
+    for _ in 0..5 {
         for _ in 0..EVENTS / 5 {
             world.accept(&url, &world.invoice_event("cus_1")).await;
         }
@@ -59,7 +59,6 @@ async fn workers_killed_at_random_lose_and_double_nothing() {
         .await;
         let next = world.start("millrace-billing");
         std::mem::replace(&mut worker, next).kill().await;
-        assert!(round < 5);
     }
     world.until_count("select count(distinct event_id) from app.billing_history", EVENTS as i64).await;
     world.until_lines("applied", EVENTS).await;

@@ -8,7 +8,7 @@ use std::process::Output;
 use hyper::Method;
 use lapin::ConnectionProperties;
 use millrace_cli::local::{Guard, Place};
-use millrace_tests::{HttpClient, Sample, Shape, binary, eventually, run_cli, signature};
+use millrace_tests::{HttpClient, Sample, binary, eventually, run_cli, signature};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -128,7 +128,7 @@ impl Stack {
     /// Posts an event of the demo's customer, signed with a secret.
     async fn post(&self, secret: &str) -> (u16, String) {
         let env = self.env();
-        let event = event(&env["MILLRACE_DEMO_CUSTOMER"]);
+        let event = Sample::paid_invoice(&env["MILLRACE_DEMO_CUSTOMER"], "sub_1");
         let body = event.body();
         let signed = signature(secret, OffsetDateTime::now_utc().unix_timestamp(), &body);
         let url = format!("{}/api/billing/webhooks", env["MILLRACE_HTTP_URL"]);
@@ -142,22 +142,6 @@ impl Drop for Stack {
     fn drop(&mut self) {
         let mut down = std::process::Command::new(binary("millrace"));
         let _ = down.args(["down", "--purge", "--state"]).arg(self.state()).output();
-    }
-}
-
-fn event(customer: &str) -> Sample {
-    let unique = uuid::Uuid::now_v7().simple().to_string();
-    Sample {
-        id: format!("evt_{unique}"),
-        event_type: "invoice.payment_succeeded".to_owned(),
-        customer: customer.to_owned(),
-        subscription: "sub_1".to_owned(),
-        invoice: format!("in_{unique}"),
-        status: "active".to_owned(),
-        created: OffsetDateTime::now_utc().unix_timestamp(),
-        account: None,
-        livemode: false,
-        shape: Shape::Basil,
     }
 }
 

@@ -41,7 +41,7 @@ async fn work(booted: Booted, name: String, handlers: Handlers) -> Result<(), Pr
     let missing = NotConfigured;
     let signer = config.publishers.signer("worker").ok_or(missing("publishers"))?;
     let event_key = config.compliance.event_id_key.take().ok_or(missing("compliance.event_id_key"))?;
-    let context = config.database.context_key.take().map(ContextKey::new).ok_or(missing("database.context_key"))?;
+    let context = config.database.context_key.as_ref().map(ContextKey::new).ok_or(missing("database.context_key"))?;
     let pool = AppPool::new(&config.database)?;
     let relay_pool = RelayPool::new(&config.database, 1)?;
     // An absent server is waited for; a role above row-level security is not.

@@ -98,7 +98,7 @@ pub async fn bootstrap(config: &Config, admin_url: &str) -> Result<(), CommandFa
 /// # Errors
 /// The migrator may not log in, or a migration fails; it is rolled back then.
 pub async fn migrate(config: &Config) -> Result<usize, CommandFault> {
-    let key = config.database.context_key.clone().map(ContextKey::new);
+    let key = config.database.context_key.as_ref().map(ContextKey::new);
     let key = key.ok_or_else(|| Usage("database.context_key is missing".to_owned()))?;
     let mut connection: PgConnection = connect_options(&config.database, DatabaseUser::Migrator)?.connect().await?;
     sqlx::raw_sql("SET ROLE millrace_owner").execute(&mut connection).await?;

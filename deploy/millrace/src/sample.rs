@@ -3,6 +3,8 @@
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 /// Which side of `2025-03-31.basil` an event's shape is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -39,6 +41,23 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// A paid invoice of a customer, in test mode and today's shape, with ids of its own.
+    pub fn paid_invoice(customer: &str, subscription: &str) -> Self {
+        let unique = Uuid::now_v7().simple().to_string();
+        Self {
+            id: format!("evt_{unique}"),
+            event_type: "invoice.payment_succeeded".to_owned(),
+            customer: customer.to_owned(),
+            subscription: subscription.to_owned(),
+            invoice: format!("in_{unique}"),
+            status: "active".to_owned(),
+            created: OffsetDateTime::now_utc().unix_timestamp(),
+            account: None,
+            livemode: false,
+            shape: Shape::Basil,
+        }
+    }
+
     /// The body as Stripe would send it.
     pub fn body(&self) -> Vec<u8> {
         let object = match self.event_type.split('.').next() {

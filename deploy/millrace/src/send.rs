@@ -10,7 +10,6 @@ use hyper::{Method, Request};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use crate::CommandFault;
 use crate::http::HttpClient;
@@ -74,19 +73,15 @@ impl Send {
             Some(file) => std::fs::read_to_string(file)?.trim_end().to_owned().into(),
             None => from_environment(None, SECRET, "--secret-file")?.into(),
         };
-        let unique = Uuid::now_v7().simple().to_string();
-        let sample = Sample {
-            id: self.id.clone().unwrap_or_else(|| format!("evt_{unique}")),
-            event_type: self.event_type.clone(),
-            customer,
-            subscription: self.subscription.clone(),
-            invoice: format!("in_{unique}"),
-            status: self.status.clone(),
-            created: OffsetDateTime::now_utc().unix_timestamp(),
-            account: self.account.clone(),
-            livemode: self.live,
-            shape: self.shape,
-        };
+        let mut sample = Sample::paid_invoice(&customer, &self.subscription);
+        sample.event_type = self.event_type.clone();
+        sample.status = self.status.clone();
+        sample.account = self.account.clone();
+        sample.livemode = self.live;
+        sample.shape = self.shape;
+        if let Some(id) = &self.id {
+            sample.id.clone_from(id);
+        }
         let accepted = deliver(&format!("{}{}", url.trim_end_matches('/'), self.path), &secret, &sample).await?;
         let millis = accepted.took.as_secs_f64() * 1e3;
         let facts = json!({ "event_id": accepted.event_id, "accepted_ms": millis });

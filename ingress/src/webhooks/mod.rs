@@ -71,6 +71,9 @@ pub enum SourceFault {
     /// The contract has no queue for its events.
     #[error("no worker takes the events of [sources.{0}]")]
     Unrouted(String),
+    /// A secret that HMAC does not take; it takes every length, so none is known.
+    #[error("the secret {1} of [sources.{0}] is no key")]
+    Key(String, String),
     /// Its name or a secret's id leaves no room for an event id in the envelope.
     #[error("the name of [sources.{0}] or of one of its secrets is too long")]
     TooLong(String, #[source] WireFault),
@@ -103,7 +106,7 @@ impl Source {
             route: route.ok_or_else(|| SourceFault::Unrouted(config.name.clone()))?,
             livemode: config.livemode,
             tolerance: config.tolerance,
-            secrets: config.secrets.iter().map(|secret| Secret::new(config, secret)).collect(),
+            secrets: config.secrets.iter().map(|secret| Secret::new(config, secret)).collect::<Result<_, _>>()?,
         };
         let longest = "x".repeat(LONGEST_EVENT_ID);
         for secret in 0..source.secrets.len() {
@@ -164,12 +167,13 @@ struct Secret {
 }
 
 impl Secret {
-    fn new(source: &SourceConfig, secret: &SourceSecret) -> Self {
+    fn new(source: &SourceConfig, secret: &SourceSecret) -> Result<Self, SourceFault> {
         let labels = [("source", source.name.clone()), ("secret", secret.id.clone())];
         let key = match source.provider {
             Provider::Stripe => stripe::key(&secret.secret),
         };
-        Self { id: secret.id.clone(), key, matched: metrics::counter!(fields::WEBHOOK_VERIFIED, &labels) }
+        let key = key.map_err(|_| SourceFault::Key(source.name.clone(), secret.id.clone()))?;
+        Ok(Self { id: secret.id.clone(), key, matched: metrics::counter!(fields::WEBHOOK_VERIFIED, &labels) })
     }
 }
 

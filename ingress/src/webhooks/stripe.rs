@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use hmac::digest::InvalidLength;
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::HeaderMap;
 use millrace::contract::payloads::StripeHead;
@@ -63,9 +64,8 @@ impl SignatureFault {
 }
 
 /// The whole `whsec_…` text is the key. Nothing is cut off or decoded, unlike in Standard Webhooks.
-#[expect(clippy::expect_used, reason = "HMAC accepts keys of every length (RFC 2104)")]
-pub(super) fn key(secret: &SecretString) -> Hmac<Sha256> {
-    Hmac::new_from_slice(secret.expose_secret().as_bytes()).expect("HMAC accepts keys of every length")
+pub(super) fn key(secret: &SecretString) -> Result<Hmac<Sha256>, InvalidLength> {
+    Hmac::new_from_slice(secret.expose_secret().as_bytes())
 }
 
 /// Signature first, then what the body says.

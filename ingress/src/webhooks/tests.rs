@@ -15,7 +15,7 @@ fn signer() -> Signer {
     let publisher = Publisher {
         key_id: key_id.clone(),
         name: PublisherName::parse("ingress").unwrap(),
-        key: SealKey::new(vec![7; 32]).unwrap(),
+        key: SealKey::new(&[7; 32]).unwrap(),
         grant: Grant {
             types: vec![MessageType::parse("stripe.event").unwrap()],
             tenants: Tenants::Unresolved,

@@ -11,8 +11,10 @@ mod lane;
 mod loss;
 mod properties;
 mod publisher;
+mod redial;
 
 pub use connect::{AmqpFault, Dialer};
 pub use consumer::{Batch, Consumer, Delivered, Redelivered, Session};
 pub use declare::declare;
 pub use publisher::{PublishFault, Publisher};
+pub use redial::Redial;

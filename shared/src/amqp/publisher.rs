@@ -14,12 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::connect::{Dialer, close};
 use super::lane;
+use super::redial::Redial;
 use crate::contract::{Exchange, Field, Route, WireMessage};
-use crate::retry::RetrySchedule;
 use crate::telemetry::{chain, fields};
 
-/// A connection that lived this long was no failed try.
-const HEALTHY: Duration = Duration::from_secs(5);
 /// Channels of one publisher's connection.
 const LANES: usize = 2;
 
@@ -165,23 +163,18 @@ impl Publisher {
 
 /// Dials, announces, waits for the loss, and again; ends when every [`Publisher`] and lane is gone.
 async fn supervise(dialer: Dialer, announce: watch::Sender<Option<Epoch>>) {
-    let mut delays = RetrySchedule::connections().delays();
+    let mut redial = Redial::default();
     while !announce.is_closed() {
+        let began = Instant::now();
         match dialer.dial().await {
             Ok(connection) => {
-                let began = Instant::now();
                 live(Arc::new(connection), &announce).await;
-                if began.elapsed() > HEALTHY {
-                    delays.reset();
-                }
                 tracing::warn!("publishing connection lost; dialing again");
             }
-            Err(fault) => {
-                tracing::warn!(error = chain(&fault), "cannot reach the broker");
-            }
+            Err(fault) => tracing::warn!(error = chain(&fault), "cannot reach the broker"),
         }
         tokio::select! {
-            () = tokio::time::sleep(delays.next_delay()) => {}
+            () = tokio::time::sleep(redial.pause_after(began.elapsed())) => {}
             () = announce.closed() => {}
         }
     }

@@ -23,8 +23,11 @@ impl ComplianceConfig {
             s.mistake("audit_log_path", "is missing: name the folder of the audit log");
         }
         let needed = process.is(Process::Worker) || process.is(Process::Operator);
-        let key = hex_secret(s, "event_id_key", needed).map(|key| key.expose_secret().to_vec());
-        Self { audit_log_path: audit_log_path.unwrap_or_default(), event_id_key: key.and_then(AuditEventKey::new) }
+        let key = hex_secret(s, "event_id_key", needed);
+        Self {
+            audit_log_path: audit_log_path.unwrap_or_default(),
+            event_id_key: key.and_then(|key| AuditEventKey::new(key.expose_secret())),
+        }
     }
 }
 

@@ -69,7 +69,7 @@ fn publisher(s: &mut Reader, key_id: &str, process: Process) -> Option<(Publishe
     let grant = grant(s);
     let held = name.as_ref().is_some_and(|name| holds(process, name.as_str()));
     let secret = hex_secret(s, "secret", held)?;
-    let key = SealKey::new(secret.expose_secret().to_vec())?;
+    let key = SealKey::new(secret.expose_secret())?;
     Some((Publisher { key_id: key_id?, name: name?, grant, key }, signs)).filter(|_| held)
 }
 

@@ -1,15 +1,12 @@
 //! Audit events: one for each settlement, rendered once by the process that settled.
 
-use hmac::Mac;
-use secrecy::{ExposeSecret, SecretSlice};
+use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 use uuid::Uuid;
 
 use super::seal::{feed, keyed};
-use super::{MessageType, Outcome, SealKey, Timestamp};
-
-/// Wire name of the messages on the audit queue.
-pub const AUDIT_EVENT_TYPE: &str = "audit.event";
+use super::{Outcome, Timestamp};
 
 /// What one line of the audit log says. The producer renders it once, and those bytes are the line: whoever
 /// publishes or stores it again does not re-serialise.
@@ -85,20 +82,11 @@ impl AuditEvent {
         let line = serde_json::to_vec(self).map_err(AuditLineFault::Shape)?;
         if line.len() > Self::LONGEST { Err(AuditLineFault::TooLong) } else { Ok(line) }
     }
-
-    /// The wire name as a type.
-    ///
-    /// # Panics
-    /// Never: the name is a constant of the right alphabet, which a test holds.
-    #[expect(clippy::expect_used, reason = "a constant that a test parses")]
-    pub fn message_type() -> MessageType {
-        MessageType::parse(AUDIT_EVENT_TYPE).expect("a constant of the right alphabet")
-    }
 }
 
 /// Makes event ids: unguessable from outside, equal for every copy of one settlement.
 #[derive(Clone)]
-pub struct AuditEventKey(SecretSlice<u8>);
+pub struct AuditEventKey(Hmac<Sha256>);
 
 impl std::fmt::Debug for AuditEventKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -107,14 +95,14 @@ impl std::fmt::Debug for AuditEventKey {
 }
 
 impl AuditEventKey {
-    /// Takes the raw bytes; `None` when there are fewer than [`SealKey::SHORTEST`].
-    pub fn new(bytes: Vec<u8>) -> Option<Self> {
-        (bytes.len() >= SealKey::SHORTEST).then(|| Self(bytes.into()))
+    /// Takes the raw bytes; `None` when there are fewer than [`super::SealKey::SHORTEST`].
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        keyed(bytes).map(Self)
     }
 
     /// UUIDv8 from HMAC(tenant, publisher or hash of the raw bytes, message id, outcome, redrive count).
     pub fn event_id(&self, org: &str, publisher: &str, message_id: &str, outcome: Outcome, redrives: i32) -> Uuid {
-        let mut mac = keyed(self.0.expose_secret());
+        let mut mac = self.0.clone();
         for item in ["millrace-audit-event-v1", org, publisher, message_id, outcome.as_str()] {
             feed(&mut mac, Some(item.as_bytes()));
         }
@@ -127,6 +115,7 @@ impl AuditEventKey {
 
 #[cfg(test)]
 mod tests {
+    use super::super::MessageType;
     use super::*;
     use proptest::prelude::*;
 
@@ -149,7 +138,7 @@ mod tests {
     fn a_line_reads_back_as_it_was_rendered() {
         let line = event().render().unwrap();
         assert_eq!(AuditEvent::parse(&line).unwrap(), event());
-        assert_eq!(AuditEvent::message_type().as_str(), AUDIT_EVENT_TYPE);
+        assert_eq!(MessageType::audit_event().as_str(), "audit.event");
     }
 
     #[test]
@@ -174,7 +163,7 @@ mod tests {
 
     #[test]
     fn ids_differ_by_publisher_message_outcome_and_redrive() {
-        let key = AuditEventKey::new(vec![7; 32]).unwrap();
+        let key = AuditEventKey::new(&[7; 32]).unwrap();
         let id = key.event_id("acme", "ingress", "m", Outcome::Applied, 0);
         assert_eq!(id, key.event_id("acme", "ingress", "m", Outcome::Applied, 0));
         for other in [

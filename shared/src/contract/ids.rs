@@ -105,6 +105,13 @@ impl TenantId {
     }
 }
 
+impl MessageType {
+    /// The type of the messages on the audit queue.
+    pub fn audit_event() -> Self {
+        Self("audit.event".to_owned())
+    }
+}
+
 /// First item of every hash that makes a message id from a dedupe key.
 const MESSAGE_ID_DOMAIN: &str = "millrace-webhook-message-v1";
 

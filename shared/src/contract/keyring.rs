@@ -218,7 +218,7 @@ mod tests {
         let publisher = Publisher {
             key_id: KeyId::parse("ingress-1").unwrap(),
             name: PublisherName::parse("ingress").unwrap(),
-            key: SealKey::new(b"0123456789abcdef0123456789abcdef".to_vec()).unwrap(),
+            key: SealKey::new(b"0123456789abcdef0123456789abcdef").unwrap(),
             grant: Grant {
                 types: vec![MessageType::parse("stripe.event").unwrap()],
                 tenants: Tenants::Unresolved,
@@ -353,7 +353,7 @@ mod tests {
         ) {
             let mut wire = WireMessage::new(body);
             for (field, value) in Field::ALL.into_iter().zip(values) {
-                if value.len() <= field.longest() {
+                if value.len() <= Field::LONGEST {
                     wire.set(field, value).unwrap();
                 }
             }

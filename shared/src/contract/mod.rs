@@ -18,7 +18,7 @@ mod timestamp;
 mod topology;
 mod wire;
 
-pub use audit::{AUDIT_EVENT_TYPE, AuditEvent, AuditEventKey, AuditLineFault};
+pub use audit::{AuditEvent, AuditEventKey, AuditLineFault};
 pub use envelope::{Envelope, EnvelopeFault, Origin};
 pub use ids::{IdFault, KeyId, MessageId, MessageType, PublisherName, TenantId, WorkerName};
 pub use keyring::{Grant, Keyring, Opened, OutsideGrant, Publisher, SealFault, Signer, Tenants};

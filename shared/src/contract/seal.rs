@@ -9,7 +9,6 @@
 //! valve may change them.
 
 use hmac::{Hmac, KeyInit, Mac};
-use secrecy::{ExposeSecret, SecretSlice};
 use sha2::{Digest, Sha256};
 
 use super::{Field, WireMessage};
@@ -42,7 +41,7 @@ pub const SEALED_FIELDS: [Field; 19] = [
 
 /// One secret shared by a publisher and those who open its messages. At least 32 random bytes.
 #[derive(Clone)]
-pub struct SealKey(SecretSlice<u8>);
+pub struct SealKey(Hmac<Sha256>);
 
 impl std::fmt::Debug for SealKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -55,8 +54,8 @@ impl SealKey {
     pub const SHORTEST: usize = 32;
 
     /// Takes the raw bytes; `None` when there are fewer than [`Self::SHORTEST`].
-    pub fn new(bytes: Vec<u8>) -> Option<Self> {
-        (bytes.len() >= Self::SHORTEST).then(|| Self(bytes.into()))
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        keyed(bytes).map(Self)
     }
 
     pub(super) fn seal(&self, deployment: &str, wire: &WireMessage) -> String {
@@ -69,7 +68,7 @@ impl SealKey {
     }
 
     fn mac(&self, deployment: &str, wire: &WireMessage) -> Hmac<Sha256> {
-        let mut mac = keyed(self.0.expose_secret());
+        let mut mac = self.0.clone();
         feed(&mut mac, Some(SEAL_DOMAIN.as_bytes()));
         feed(&mut mac, Some(deployment.as_bytes()));
         for field in SEALED_FIELDS {
@@ -80,10 +79,9 @@ impl SealKey {
     }
 }
 
-/// HMAC takes a key of any length (RFC 2104), so building one cannot fail.
-#[expect(clippy::expect_used, reason = "HMAC accepts keys of every length")]
-pub(super) fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    Hmac::new_from_slice(key).expect("HMAC accepts keys of every length")
+/// A MAC that waits for its input; `None` for a key of fewer than [`SealKey::SHORTEST`] bytes.
+pub(super) fn keyed(key: &[u8]) -> Option<Hmac<Sha256>> {
+    Hmac::new_from_slice(key).ok().filter(|_| key.len() >= SealKey::SHORTEST)
 }
 
 /// Adds one item in the encoding of the module's documentation.

@@ -118,10 +118,8 @@ impl Field {
         Self::ALL.into_iter().find(|field| !field.is_property() && field.name() == name)
     }
 
-    /// Longest value, in bytes. Properties are AMQP short strings.
-    pub fn longest(self) -> usize {
-        255
-    }
+    /// Longest value, in bytes: that of an AMQP short string, which properties are.
+    pub const LONGEST: usize = 255;
 }
 
 /// Why a delivery's fields cannot be read as text.
@@ -131,7 +129,7 @@ pub enum WireFault {
     #[error("field {} is not text", .0.name())]
     NotText(Field),
     /// Longer than any honest value.
-    #[error("field {} is longer than {} bytes", .0.name(), .0.longest())]
+    #[error("field {} is longer than {longest} bytes", .0.name(), longest = Field::LONGEST)]
     TooLong(Field),
 }
 
@@ -157,13 +155,13 @@ impl WireMessage {
     /// Puts or replaces a field.
     ///
     /// # Errors
-    /// [`WireFault::TooLong`] beyond [`Field::longest`], [`WireFault::NotText`] for control characters.
+    /// [`WireFault::TooLong`] beyond [`Field::LONGEST`], [`WireFault::NotText`] for control characters.
     pub fn set(&mut self, field: Field, value: impl Into<String>) -> Result<(), WireFault> {
         let value = value.into();
         if value.chars().any(char::is_control) {
             return Err(WireFault::NotText(field));
         }
-        if value.len() > field.longest() {
+        if value.len() > Field::LONGEST {
             return Err(WireFault::TooLong(field));
         }
         self.fields.insert(field, value);

@@ -36,53 +36,36 @@
 //! ```
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnection, Postgres};
+use sqlx::postgres::{PgConnection, PgTransaction};
 use uuid::Uuid;
 
-use super::pool::begin_bounded;
 use super::{AppPool, ContextKey, DbFault};
 use crate::contract::{ActorKind, Permission, Principal, RoleTable, TenantId};
 
 /// The one transaction of a batch. Dropped without commit it rolls back.
 #[derive(Debug)]
 pub struct BatchTx {
-    connection: Connection,
+    tx: PgTransaction<'static>,
     context: ContextKey,
     /// A scope was entered and not left.
     scoped: bool,
 }
 
-/// A connection inside a transaction. When it is dropped there, the connection is closed and not pooled: the
-/// server rolls back, and no half-known state comes back to the pool.
-#[derive(Debug)]
-struct Connection(Option<PoolConnection<Postgres>>);
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if let Some(connection) = self.0.take() {
-            drop(connection.detach());
-        }
-    }
-}
-
 impl BatchTx {
     /// Begins.
     pub(crate) async fn begin(pool: &AppPool, context: &ContextKey) -> Result<Self, DbFault> {
-        let mut connection = pool.acquire().await?;
-        begin_bounded(&mut connection).await?;
-        Ok(Self { connection: Connection(Some(connection)), context: context.clone(), scoped: false })
+        Ok(Self { tx: pool.begin().await?, context: context.clone(), scoped: false })
     }
 
     /// For the engine's own statements, which are written across tenants.
-    pub(crate) fn conn(&mut self) -> Result<&mut PgConnection, DbFault> {
-        self.connection.0.as_deref_mut().ok_or(DbFault::ScopeOpen)
+    pub(crate) fn conn(&mut self) -> &mut PgConnection {
+        &mut self.tx
     }
 
     /// Gives the statements that follow more time: storing a large body takes longer than a handler may.
     pub(crate) async fn allow(&mut self, time: std::time::Duration) -> Result<(), DbFault> {
         let bound = format!("{}ms", time.as_millis());
-        sqlx::query!("SELECT set_config('statement_timeout', $1, true)", bound).fetch_one(self.conn()?).await?;
+        sqlx::query!("SELECT set_config('statement_timeout', $1, true)", bound).fetch_one(self.conn()).await?;
         Ok(())
     }
 
@@ -93,27 +76,21 @@ impl BatchTx {
         }
         let context = SecretString::from(self.context.seal(tenant));
         self.scoped = true;
-        sqlx::query!("SELECT set_config('app.ctx', $1, true)", context.expose_secret()).fetch_one(self.conn()?).await?;
+        sqlx::query!("SELECT set_config('app.ctx', $1, true)", context.expose_secret()).fetch_one(self.conn()).await?;
         Ok(ScopedTx { batch: self, tenant: tenant.clone(), context })
     }
 
-    /// Commits everything, and gives the connection back.
+    /// Commits everything.
     pub(crate) async fn commit(self) -> Result<(), DbFault> {
         if self.scoped {
             return Err(DbFault::ScopeOpen);
         }
-        self.end("COMMIT").await
+        Ok(self.tx.commit().await?)
     }
 
-    /// Rolls back everything, and gives the connection back.
+    /// Rolls back everything.
     pub(crate) async fn roll_back(self) -> Result<(), DbFault> {
-        self.end("ROLLBACK").await
-    }
-
-    async fn end(mut self, statement: &'static str) -> Result<(), DbFault> {
-        sqlx::raw_sql(statement).execute(self.conn()?).await?;
-        drop(self.connection.0.take());
-        Ok(())
+        Ok(self.tx.rollback().await?)
     }
 }
 
@@ -157,7 +134,7 @@ impl<'a> ScopedTx<'a> {
             "WITH scope AS MATERIALIZED (SELECT current_setting('app.ctx', true) AS context)
              SELECT scope.context, set_config('app.ctx', '', true) FROM scope"
         )
-        .fetch_one(self.batch.conn()?)
+        .fetch_one(self.batch.conn())
         .await?;
         if row.context.as_deref() != Some(self.context.expose_secret()) {
             return Err(DbFault::ContextChanged);
@@ -175,12 +152,8 @@ pub struct TenantTx<'a> {
 
 impl<'a> TenantTx<'a> {
     /// An executor. Row-level security shows it this tenant's rows and no others.
-    ///
-    /// # Panics
-    /// Never: a batch in scope has its connection until it commits, which ends every borrow of it.
-    #[expect(clippy::expect_used, reason = "a batch in scope has its connection")]
     pub fn conn(&mut self) -> &mut PgConnection {
-        self.scope.batch.conn().expect("a batch in scope has its connection")
+        self.scope.batch.conn()
     }
 
     /// The tenant in scope.

@@ -5,8 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use sqlx::Executor;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgTransaction};
 
 use super::DbFault;
 use crate::config::{DatabaseConfig, DatabaseUser};
@@ -50,8 +49,10 @@ impl AppPool {
         CheckedPool::new(connect_options(config, DatabaseUser::App)?, config.connections).map(Self)
     }
 
-    pub(super) async fn acquire(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, DbFault> {
-        self.0.acquire().await
+    /// Begins a transaction with its own bound on each statement.
+    pub(super) async fn begin(&self) -> Result<PgTransaction<'static>, DbFault> {
+        let bounded = "BEGIN; SET LOCAL statement_timeout = '2s'";
+        self.0.pool.begin_with(bounded).await.map_err(|error| self.0.explain(error))
     }
 
     /// Can a connection of an acceptable role be had?
@@ -59,7 +60,7 @@ impl AppPool {
     /// # Errors
     /// The server is away, or the role is refused.
     pub async fn check(&self) -> Result<(), DbFault> {
-        self.acquire().await.map(drop)
+        self.0.check().await
     }
 
     /// Closes every connection.
@@ -81,11 +82,8 @@ impl RelayPool {
     ///
     /// # Errors
     /// The server is away, or the role is refused.
-    pub(crate) async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, DbFault> {
-        match self.0.pool.begin().await {
-            Ok(tx) => Ok(tx),
-            Err(error) => Err(self.0.explain(error)),
-        }
+    pub(crate) async fn begin(&self) -> Result<PgTransaction<'static>, DbFault> {
+        self.0.pool.begin().await.map_err(|error| self.0.explain(error))
     }
 
     /// Can a connection of an acceptable role be had?
@@ -93,7 +91,7 @@ impl RelayPool {
     /// # Errors
     /// The server is away, or the role is refused.
     pub async fn check(&self) -> Result<(), DbFault> {
-        self.0.acquire().await.map(drop)
+        self.0.check().await
     }
 
     /// Closes every connection.
@@ -118,11 +116,8 @@ impl CheckedPool {
         Ok(Self { pool, refused })
     }
 
-    async fn acquire(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, DbFault> {
-        match self.pool.acquire().await {
-            Ok(connection) => Ok(connection),
-            Err(error) => Err(self.explain(error)),
-        }
+    async fn check(&self) -> Result<(), DbFault> {
+        self.pool.acquire().await.map(drop).map_err(|error| self.explain(error))
     }
 
     fn explain(&self, error: sqlx::Error) -> DbFault {
@@ -163,9 +158,4 @@ async fn left_clean(connection: &mut PgConnection) -> sqlx::Result<bool> {
         return Ok(false);
     }
     Ok(true)
-}
-
-/// Begins a batch's transaction with its own bound on each statement.
-pub(super) async fn begin_bounded(connection: &mut PgConnection) -> sqlx::Result<()> {
-    connection.execute(sqlx::raw_sql("BEGIN; SET LOCAL statement_timeout = '2s'")).await.map(drop)
 }

@@ -42,7 +42,7 @@ async fn insert(road: &Road, tx: &mut BatchTx, step: &Step<'_>, code: &str, atte
         parcel.wire.fields_json(),
         parcel.wire.body,
     )
-    .fetch_optional(tx.conn()?)
+    .fetch_optional(tx.conn())
     .await?;
     Ok(inserted.is_some())
 }

@@ -31,7 +31,7 @@ pub(super) async fn claim(tx: &mut BatchTx, steps: &mut [Step<'_>]) -> Result<()
         &keys,
         &ids,
     )
-    .fetch_all(tx.conn()?)
+    .fetch_all(tx.conn())
     .await?;
     let mut fresh: HashSet<_> = fresh.into_iter().map(|row| (row.org_id, row.publisher, row.key)).collect();
     for step in steps.iter_mut().filter(|step| claims(step)) {

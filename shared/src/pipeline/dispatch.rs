@@ -55,7 +55,10 @@ async fn tenant_group(
                     return Err(fault.into());
                 }
                 tracing::warn!(message.id = %step.parcel.message_id(), error = chain(&fault), "a handler's statement failed");
-                culprits.push((*place, Fate::Retry { code: "statement_failed" }));
+                // After a known culprit the statement may have failed only because that one broke the transaction.
+                if culprits.is_empty() {
+                    culprits.push((*place, Fate::Retry { code: "statement_failed" }));
+                }
                 return Err(fault.into());
             }
             Err(fault) => culprits.push((*place, fate_of(&fault))),

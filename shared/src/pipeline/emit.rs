@@ -7,8 +7,8 @@ use super::fate::{Changed, Fate};
 use super::outbox::{OutboxRow, store};
 use super::road::{Road, RoadFault, Step};
 use crate::contract::{
-    AuditEvent, AuditLineFault, Envelope, Field, Lane, MessageId, Outcome, Principal, Route, Signer, TenantId,
-    Timestamp, WireMessage,
+    AuditEvent, AuditLineFault, Envelope, Field, Lane, MessageId, MessageType, Outcome, Principal, Route, Signer,
+    TenantId, Timestamp, WireMessage,
 };
 use crate::db::BatchTx;
 
@@ -26,7 +26,7 @@ pub(super) async fn emit(
         let event = settlement(road, step, fate, outcome, now, &policy_version);
         rows.push(OutboxRow::audit(&road.signer, &event, now).map_err(RoadFault::Audit)?);
     }
-    store(tx.conn()?, &rows).await.map_err(crate::db::DbFault::from)?;
+    store(tx.conn(), &rows).await.map_err(crate::db::DbFault::from)?;
     Ok(rows)
 }
 
@@ -120,7 +120,7 @@ fn seal_event(
     let body = event.render().map_err(|fault: AuditLineFault| fault)?;
     let envelope = Envelope {
         message_id: MessageId::from(event.event_id),
-        message_type: AuditEvent::message_type(),
+        message_type: MessageType::audit_event(),
         schema_version: 1,
         content_type: "application/json".to_owned(),
         org_id: TenantId::parse(&event.org_id).ok(),

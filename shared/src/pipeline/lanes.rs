@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::outbox::{Outbox, OutboxRow};
 use super::road::{Counted, Road, RoadFault};
-use crate::amqp::{AmqpFault, Batch, Consumer, Dialer, Redelivered, Session};
+use crate::amqp::{AmqpFault, Batch, Consumer, Dialer, Redelivered, Redial, Session};
 use crate::contract::{Lane, Topology};
 use crate::db::DbFault;
 use crate::lifecycle::Drain;
@@ -25,11 +25,6 @@ const BATCH: usize = 64;
 const PREFETCH: u16 = 128;
 /// Lanes that serve the main queue.
 const MAIN_LANES: usize = 2;
-/// A session that lived this long was no failed try.
-const HEALTHY: Duration = Duration::from_secs(5);
-/// Pause of a session that one message keeps breaking. Such a session takes one message a lane, so that the broker
-/// charges the culprit and not its neighbours, and soon gives up on it.
-const CAREFUL_PAUSE: Duration = Duration::from_millis(50);
 /// How long a drain waits for the COMMIT in flight before it rolls back.
 const COMMIT_GRACE: Duration = Duration::from_secs(3);
 
@@ -90,28 +85,19 @@ impl Lanes {
 
     /// Keeps a connection with consumers of these queues until the drain is done.
     async fn keep(&self, queues: &[(String, Duty)], drain: &Drain) -> Result<(), LanesFault> {
-        let mut delays = RetrySchedule::connections().delays();
-        let mut careful = false;
+        let mut redial = Redial::default();
         while !drain.begun() {
             let began = Instant::now();
-            match Session::connect(&self.dialer).await {
-                Ok(session) => match self.session(session, queues, careful, drain).await? {
+            let fault = match Session::connect(&self.dialer).await {
+                Ok(session) => match self.session(session, queues, redial.prefetch(PREFETCH), drain).await? {
                     None => return Ok(()),
-                    Some(fault) => {
-                        if began.elapsed() > HEALTHY {
-                            delays.reset();
-                        }
-                        careful = fault.is_unreadable() || careful && began.elapsed() < HEALTHY;
-                        tracing::warn!(error = chain(&fault), "consuming stopped");
-                    }
+                    Some(fault) => fault,
                 },
-                Err(fault) => {
-                    tracing::warn!(error = chain(&fault), "cannot consume");
-                }
-            }
-            let pause = if careful { CAREFUL_PAUSE } else { delays.next_delay() };
+                Err(fault) => fault,
+            };
+            tracing::warn!(error = chain(&fault), "not consuming");
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(redial.pause(began.elapsed(), &fault)) => {}
                 () = drain.started() => {}
             }
         }
@@ -123,10 +109,9 @@ impl Lanes {
         &self,
         session: Session,
         queues: &[(String, Duty)],
-        careful: bool,
+        prefetch: u16,
         drain: &Drain,
     ) -> Result<Option<AmqpFault>, LanesFault> {
-        let prefetch = if careful { 1 } else { PREFETCH };
         let working = queues.iter().any(|(_, duty)| *duty == Duty::Process);
         let mut lanes = JoinSet::new();
         let stop = CancellationToken::new();

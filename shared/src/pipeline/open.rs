@@ -96,17 +96,18 @@ impl Parcel {
             ) => org.clone(),
             _ => TenantId::operator(),
         };
-        Self {
-            wire,
-            opened,
-            prepared: None,
-            home: Home::Tenant(home),
-            fate: Some(fate),
-            condemned: None,
-            redelivered,
-            counted: false,
-            given_up: false,
-        }
+        Self::new(wire, opened, None, Home::Tenant(home), Some(fate), redelivered)
+    }
+
+    fn new(
+        wire: Arc<WireMessage>,
+        opened: Option<Opened>,
+        prepared: Option<Box<dyn Prepared>>,
+        home: Home,
+        fate: Option<Fate>,
+        redelivered: bool,
+    ) -> Self {
+        Self { wire, opened, prepared, home, fate, condemned: None, redelivered, counted: false, given_up: false }
     }
 }
 
@@ -152,17 +153,7 @@ impl Road {
                 (Home::Tenant(TenantId::operator()), Some(Fate::Dead { code: "tenant_missing", attempts: 0 }))
             }
         };
-        Parcel {
-            wire,
-            opened: Some(opened),
-            prepared: Some(prepared),
-            home,
-            fate,
-            condemned: None,
-            redelivered,
-            counted: false,
-            given_up: false,
-        }
+        Parcel::new(wire, Some(opened), Some(prepared), home, fate, redelivered)
     }
 }
 

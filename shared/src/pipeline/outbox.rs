@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::amqp::Publisher;
 use crate::contract::{Route, WireMessage};
 use crate::db::{DbFault, RelayPool};
+use crate::telemetry::chain;
 
 /// Batches that may wait for their publish before the lanes have to.
 const WAITING_BATCHES: usize = 32;
@@ -87,7 +88,7 @@ async fn send(publisher: &Publisher, pool: &RelayPool, rows: &[OutboxRow]) {
         return;
     }
     if let Err(fault) = delete(pool, &sent).await {
-        tracing::warn!(error = %fault, rows = sent.len(), "published outbox rows stay for the relay");
+        tracing::warn!(error = chain(&fault), rows = sent.len(), "published outbox rows stay for the relay");
     }
 }
 

@@ -41,7 +41,7 @@ async fn kept(tx: &mut BatchTx, parcel: &Parcel, now: Timestamp) -> Result<Kept,
         parcel.publisher(),
         parcel.message_id(),
     )
-    .fetch_optional(tx.conn()?)
+    .fetch_optional(tx.conn())
     .await?;
     Ok(row.map_or(Kept { attempts: 0, waits: 0, first_parked_at: now }, |row| Kept {
         attempts: row.attempts,
@@ -116,7 +116,7 @@ async fn store(
         kept.first_parked_at.moment(),
         not_before,
     )
-    .execute(tx.conn()?)
+    .execute(tx.conn())
     .await?;
     Ok(())
 }
@@ -136,7 +136,7 @@ async fn clear(tx: &mut BatchTx, steps: &[Step<'_>]) -> Result<(), DbFault> {
         &publishers,
         &ids,
     )
-    .execute(tx.conn()?)
+    .execute(tx.conn())
     .await?;
     Ok(())
 }

@@ -38,7 +38,7 @@ pub(super) async fn tenants(tx: &mut BatchTx, steps: &mut [Step<'_>]) -> Result<
         &modes,
         &ids,
     )
-    .fetch_all(tx.conn()?)
+    .fetch_all(tx.conn())
     .await?;
     for (place, org) in places.into_iter().zip(found) {
         let step = &mut steps[place];

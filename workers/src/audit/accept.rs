@@ -2,7 +2,7 @@
 
 use millrace::amqp::Delivered;
 use millrace::auditlog::Entry;
-use millrace::contract::{AUDIT_EVENT_TYPE, AuditEvent, Keyring};
+use millrace::contract::{AuditEvent, Keyring, MessageType};
 use millrace::telemetry::fields;
 
 /// Splits a batch into lines to append and the places of what is refused. A refused message goes to the dead-letter
@@ -28,7 +28,7 @@ fn entry(delivered: &Delivered, keyring: &Keyring) -> Result<Entry, &'static str
     }
     let opened = keyring.open(&delivered.message).map_err(|fault| fault.code())?;
     opened.publisher.grant.covers(&opened.envelope).map_err(|_| "outside_grant")?;
-    if opened.envelope.message_type.as_str() != AUDIT_EVENT_TYPE {
+    if opened.envelope.message_type != MessageType::audit_event() {
         return Err("other_type");
     }
     let line = delivered.message.body.clone();

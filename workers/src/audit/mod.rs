@@ -6,11 +6,10 @@ mod writer;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use millrace::amqp::{AmqpFault, Dialer, Redelivered, Session};
+use millrace::amqp::{AmqpFault, Dialer, Redelivered, Redial, Session};
 use millrace::auditlog::{AuditLog, LogFault};
 use millrace::contract::{Keyring, Topology};
 use millrace::lifecycle::Drain;
-use millrace::retry::RetrySchedule;
 use millrace::telemetry::chain;
 
 pub(crate) use writer::Writer;
@@ -19,11 +18,6 @@ pub(crate) use writer::Writer;
 const BATCH: usize = 512;
 /// The batch in flight and the next.
 const PREFETCH: u16 = 1_024;
-/// A session that lived this long was no failed try.
-const HEALTHY: Duration = Duration::from_secs(5);
-/// Pause of a session that one message keeps breaking; such a session takes one message at a time, so that the broker
-/// charges the culprit alone and soon gives up on it.
-const CAREFUL_PAUSE: Duration = Duration::from_millis(50);
 /// How often a second writer looks whether the first is gone.
 const LOCK_PAUSE: Duration = Duration::from_millis(500);
 
@@ -54,28 +48,19 @@ pub(crate) async fn consume(
     drain: &Drain,
     writing: &AtomicBool,
 ) -> Result<(), LogFault> {
-    let mut delays = RetrySchedule::connections().delays();
-    let mut careful = false;
+    let mut redial = Redial::default();
     while !drain.begun() {
-        let prefetch = if careful { 1 } else { PREFETCH };
         let began = Instant::now();
-        let ended = session(writer, keyring, dialer, drain, writing, prefetch).await;
-        if began.elapsed() > HEALTHY {
-            delays.reset();
-            careful = false;
-        }
+        let ended = session(writer, keyring, dialer, drain, writing, redial.prefetch(PREFETCH)).await;
         writing.store(false, Ordering::Relaxed);
-        match ended {
+        let fault = match ended {
             Ok(()) => return Ok(()),
             Err(Ended::Log(fault)) => return Err(fault),
-            Err(Ended::Lost(fault)) => {
-                careful |= fault.is_unreadable();
-                tracing::warn!(error = chain(&fault), "consuming stopped");
-            }
-        }
-        let pause = if careful { CAREFUL_PAUSE } else { delays.next_delay() };
+            Err(Ended::Lost(fault)) => fault,
+        };
+        tracing::warn!(error = chain(&fault), "not consuming");
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(redial.pause(began.elapsed(), &fault)) => {}
             () = drain.started() => {}
         }
     }

@@ -11,8 +11,6 @@ use millrace::config::{Process, start};
 use millrace::contract::{Contract, TenantId};
 use secrecy::SecretString;
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::control::StateDir;
 use super::files::{DEMO_CUSTOMER, DEMO_ORG, NAME, Ports};
@@ -21,7 +19,7 @@ use crate::CommandFault;
 use crate::http::HttpClient;
 use crate::local::Postgres;
 use crate::operator::OperatorName;
-use crate::sample::{Sample, Shape};
+use crate::sample::Sample;
 use crate::screen::Screen;
 use crate::send;
 use crate::tenants::{self, Customer};
@@ -147,19 +145,7 @@ pub(super) async fn show(
     demo_tenant(contract, state).await?;
     let secret: SecretString =
         std::fs::read_to_string(state.root().join("keys/stripe-1"))?.trim_end().to_owned().into();
-    let unique = Uuid::now_v7().simple().to_string();
-    let sample = Sample {
-        id: format!("evt_{unique}"),
-        event_type: "invoice.payment_succeeded".to_owned(),
-        customer: DEMO_CUSTOMER.to_owned(),
-        subscription: "sub_demo".to_owned(),
-        invoice: format!("in_{unique}"),
-        status: "active".to_owned(),
-        created: OffsetDateTime::now_utc().unix_timestamp(),
-        account: None,
-        livemode: false,
-        shape: Shape::Basil,
-    };
+    let sample = Sample::paid_invoice(DEMO_CUSTOMER, "sub_demo");
     let began = Instant::now();
     let since = |began: Instant| began.elapsed().as_secs_f64() * 1e3;
     let url = format!("{}/api/billing/webhooks", watch.public_url());
