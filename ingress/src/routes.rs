@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `POST` | `billing.webhook_endpoint`, by default `/api/billing/webhooks` | the source named `billing.provider` |
 //! | `POST` | `/api/webhooks/{source}` | the source of exactly this name |
+//! | `POST` | `/api/commands/{name}` | the command of exactly this name |
 //!
 //! Paths are compared as transmitted: a percent-encoded or doubled character is another path. The query is ignored.
 
@@ -11,22 +12,37 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hyper::Method;
+use millrace::contract::payloads::EdgeRefused;
+use millrace::contract::{CheckedContract, Lane, Payload, Route, Signer};
 
+use crate::commands::{Command, Commands};
 use crate::response::Refusal;
 use crate::webhooks::Source;
 
 const WEBHOOKS: &str = "/api/webhooks/";
+const COMMANDS: &str = "/api/commands/";
 
-/// The sources by path.
+/// What a request is for.
+#[derive(Debug)]
+pub(crate) enum Target<'r> {
+    /// A provider's event.
+    Webhook(&'r Arc<Source>),
+    /// A tenant's command.
+    Command(&'r Command),
+}
+
+/// Everything that is served, by path.
 #[derive(Debug)]
 pub(crate) struct Routes {
     sources: HashMap<String, Arc<Source>>,
+    commands: Commands,
+    refusals: Option<Route>,
 }
 
 impl Routes {
     /// Serves each source under its name, and `provider` under `endpoint` too. `None` when there are sources but
     /// none of them is `provider`.
-    pub(crate) fn new(sources: Vec<Source>, endpoint: &str, provider: &str) -> Option<Self> {
+    pub(crate) fn new(sources: Vec<Source>, endpoint: &str, provider: &str, commands: Commands) -> Option<Self> {
         let sources: Vec<_> = sources.into_iter().map(Arc::new).collect();
         let billing = sources.iter().find(|source| source.name() == provider).cloned();
         if billing.is_none() && !sources.is_empty() {
@@ -34,16 +50,36 @@ impl Routes {
         }
         let named = sources.into_iter().map(|source| (format!("{WEBHOOKS}{}", source.name()), source));
         let billing = billing.map(|source| (endpoint.to_owned(), source));
-        Some(Self { sources: named.chain(billing).collect() })
+        Some(Self { sources: named.chain(billing).collect(), commands, refusals: None })
     }
 
-    /// Whose webhook it is.
+    /// Says where refusals of known callers go to be audited; nowhere without a worker that takes them and a grant.
+    #[must_use]
+    pub(crate) fn auditing(mut self, contract: &CheckedContract, signer: &Signer) -> Self {
+        let entry = contract.payload(EdgeRefused::NAME);
+        let granted = entry.filter(|entry| signer.grant().types.contains(&entry.name));
+        self.refusals = granted.map(|entry| Route::work(&entry.worker, signer.lane(Lane::Main)));
+        self
+    }
+
+    /// Where refusals go to be audited.
+    pub(crate) fn refusals(&self) -> Option<&Route> {
+        self.refusals.as_ref()
+    }
+
+    /// What the request is for.
     ///
     /// # Errors
-    /// A path or source that does not exist, before a method that does not fit.
-    pub(crate) fn find(&self, method: &Method, path: &str) -> Result<&Arc<Source>, Refusal> {
-        let source = self.sources.get(path).ok_or(Refusal::NotFound)?;
-        if method == Method::POST { Ok(source) } else { Err(Refusal::MethodNotAllowed) }
+    /// A path, source or command that does not exist, before a method that does not fit.
+    pub(crate) fn find<'r>(&'r self, method: &Method, path: &'r str) -> Result<Target<'r>, Refusal> {
+        let (target, fits) = if let Some(source) = self.sources.get(path) {
+            (Target::Webhook(source), Method::POST)
+        } else if let Some(command) = path.strip_prefix(COMMANDS).and_then(|name| self.commands.find(name)) {
+            (Target::Command(command), Method::POST)
+        } else {
+            return Err(Refusal::NotFound);
+        };
+        if *method == fits { Ok(target) } else { Err(Refusal::MethodNotAllowed { fits: "POST" }) }
     }
 }
 
@@ -54,11 +90,14 @@ mod tests {
 
     fn routes() -> Routes {
         let sources = ["stripe", "stripe-connect"].map(|name| source(name, &[("s1", "whsec_1")]));
-        Routes::new(sources.into(), "/api/billing/webhooks", "stripe").unwrap()
+        Routes::new(sources.into(), "/api/billing/webhooks", "stripe", Commands::default()).unwrap()
     }
 
     fn found(method: Method, path: &str) -> Result<String, Refusal> {
-        routes().find(&method, path).map(|source| source.name().to_owned())
+        routes().find(&method, path).map(|target| match target {
+            Target::Webhook(source) => source.name().to_owned(),
+            Target::Command(command) => command.name().to_string(),
+        })
     }
 
     #[test]
@@ -97,15 +136,15 @@ mod tests {
     fn another_method_on_a_known_path_is_told_which_one_fits() {
         for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS] {
             for path in ["/api/billing/webhooks", "/api/webhooks/stripe"] {
-                assert!(matches!(found(method.clone(), path), Err(Refusal::MethodNotAllowed)));
+                assert!(matches!(found(method.clone(), path), Err(Refusal::MethodNotAllowed { .. })));
             }
         }
     }
 
     #[test]
     fn a_biller_without_a_source_is_a_mistake_unless_there_are_no_sources() {
-        assert!(Routes::new(vec![source("other", &[("s1", "whsec_1")])], "/api/b", "stripe").is_none());
-        let none = Routes::new(Vec::new(), "/api/b", "stripe").unwrap();
+        assert!(Routes::new(vec![source("other", &[("s1", "whsec_1")])], "/api/b", "stripe", Commands::default()).is_none());
+        let none = Routes::new(Vec::new(), "/api/b", "stripe", Commands::default()).unwrap();
         assert!(matches!(none.find(&Method::POST, "/api/b"), Err(Refusal::NotFound)));
     }
 }

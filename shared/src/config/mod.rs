@@ -9,6 +9,7 @@ mod billing;
 mod compliance;
 mod database;
 mod http;
+mod limits;
 mod observability;
 mod publishers;
 mod reader;
@@ -21,6 +22,7 @@ pub use billing::{BillingConfig, RetryConfig};
 pub use compliance::ComplianceConfig;
 pub use database::{DatabaseConfig, DatabaseUser};
 pub use http::HttpConfig;
+pub use limits::LimitsConfig;
 pub use observability::{Environment, ObservabilityConfig};
 pub use publishers::PublishersConfig;
 pub use reader::{ConfigFault, Mistake, Reader};
@@ -71,6 +73,8 @@ pub struct Config {
     pub billing: BillingConfig,
     /// `[compliance]`
     pub compliance: ComplianceConfig,
+    /// `[limits]`
+    pub limits: LimitsConfig,
     /// `[observability]`
     pub observability: ObservabilityConfig,
 }
@@ -102,6 +106,7 @@ impl Config {
             sources: reader.section("sources", |s| sources::read(s, process, contract)),
             billing: reader.section("billing", BillingConfig::read),
             compliance: reader.section("compliance", |s| ComplianceConfig::read(s, process)),
+            limits: reader.section("limits", LimitsConfig::read),
             observability: reader.section("observability", ObservabilityConfig::read),
             deployment,
         };

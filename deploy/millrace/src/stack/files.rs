@@ -14,7 +14,7 @@ pub(super) const DEMO_CUSTOMER: &str = "cus_demo";
 pub(super) const NAME: &str = "millrace";
 
 /// Every secret of a stack; each is a file of its own that only its owner may read.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "amqp-ingress",
     "amqp-worker",
     "amqp-relay",
@@ -28,6 +28,7 @@ const KEYS: [&str; 13] = [
     "seal-worker-1",
     "seal-operator-1",
     "stripe-1",
+    "issuer-development",
 ];
 
 /// The addresses of the ingress.
