@@ -71,7 +71,7 @@ impl Routes {
     ///
     /// # Errors
     /// A path, source or command that does not exist, before a method that does not fit.
-    pub(crate) fn find<'r>(&'r self, method: &Method, path: &'r str) -> Result<Target<'r>, Refusal> {
+    pub(crate) fn find(&self, method: &Method, path: &str) -> Result<Target<'_>, Refusal> {
         let (target, fits) = if let Some(source) = self.sources.get(path) {
             (Target::Webhook(source), Method::POST)
         } else if let Some(command) = path.strip_prefix(COMMANDS).and_then(|name| self.commands.find(name)) {

@@ -105,12 +105,10 @@ impl World {
     pub fn sealed(&self, caller: &Caller, name: &str, key: &str, body: &Value) -> WireMessage {
         let signer = self.config(Process::All).publishers.signer("ingress").expect("the ingress's key");
         let body = body.to_string().into_bytes();
-        let principal =
-            Principal { kind: caller.kind, id: caller.id.clone(), role: caller.role.and_then(Role::parse) };
+        let principal = Principal { kind: caller.kind, id: caller.id.clone(), role: caller.role.and_then(Role::parse) };
         let org = TenantId::parse(&caller.org).expect("a tenant");
         let command = MessageType::parse(name).expect("a command");
-        let identity =
-            CommandIdentity { org: &org, actor: &principal.actor_id(), command: &command, key, body: &body };
+        let identity = CommandIdentity { org: &org, actor: &principal.actor_id(), command: &command, key, body: &body };
         let now = OffsetDateTime::now_utc();
         let envelope = Envelope {
             message_id: MessageId::of_command(signer.deployment(), &identity),

@@ -41,10 +41,8 @@ async fn a_demotion_or_a_removal_acts_on_commands_that_wait_in_the_queue() {
     let readable = "select count(*) from app.removed_members where position('bob' in encode(subject, 'escape')) > 0";
     assert_eq!(world.count(readable).await, 0, "the tombstone names the person");
     let by_bob = |line: &&Value| line["outcome"] == "denied" && line["actor_id"] == "user:bob";
-    eventually("bob's denials are audited", async || {
-        (world.lines().iter().filter(by_bob).count() >= 2).then_some(())
-    })
-    .await;
+    eventually("bob's denials are audited", async || (world.lines().iter().filter(by_bob).count() >= 2).then_some(()))
+        .await;
     world.finish(Left::default()).await;
     drop((programs, members, projects));
 }
@@ -103,7 +101,8 @@ async fn no_command_of_a_tenants_administrator_leads_to_another_tenants_events()
     let (programs, url) = world.start_all_workers().await;
     let admin = Caller::user("mallory", "m", "admin");
     let link = json!({ "provider": "stripe", "customer": "cus_1" });
-    let refused = world.post_command(&url, &admin.token(), "billing.link_customer", "k1", &link).await.expect("an answer");
+    let refused =
+        world.post_command(&url, &admin.token(), "billing.link_customer", "k1", &link).await.expect("an answer");
     assert_eq!((refused.status, refused.code().as_str()), (403, "forbidden"));
     let straight = world.sealed(&admin, "billing.link_customer", "k2", &link);
     world.enqueue("billing", &straight).await;

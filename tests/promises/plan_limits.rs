@@ -22,11 +22,13 @@ async fn sixty_four_creates_at_limit_minus_one_leave_the_limit_and_sixty_three_r
         let (world, url, caller) = (std::sync::Arc::clone(&world), url.clone(), caller.clone());
         sends.spawn(async move {
             let body = json!({ "name": format!("project {n}") });
-            let id = world.command(&url, &caller, "projects.create", &format!("key-{n}"), &body).await;
-            world.outcome("acme", &id).await
+            world.command(&url, &caller, "projects.create", &format!("key-{n}"), &body).await
         });
     }
-    let outcomes = sends.join_all().await;
+    let mut outcomes = Vec::new();
+    for id in sends.join_all().await {
+        outcomes.push(world.outcome("acme", &id).await);
+    }
     let with = |outcome: &str| outcomes.iter().filter(|found| *found == outcome).count();
     assert_eq!((with("applied"), with("rejected:plan_limit")), (1, CONCURRENT - 1), "{outcomes:?}");
     assert_eq!(world.count("select count(*) from app.projects").await, 3);
@@ -49,7 +51,8 @@ async fn another_plan_makes_room_at_once_and_a_smaller_one_takes_nothing_away() 
         world.outcome("acme", &id).await
     };
     let plan = async |plan: &str| {
-        let id = world.command(&url, &admin, "billing.change_plan", &format!("to-{plan}"), &json!({ "plan": plan })).await;
+        let id =
+            world.command(&url, &admin, "billing.change_plan", &format!("to-{plan}"), &json!({ "plan": plan })).await;
         world.outcome("acme", &id).await
     };
     for key in ["a", "b", "c"] {

@@ -98,7 +98,8 @@ async fn over_http(world: &World, url: &str, command: &str, caller: Caller) -> C
     let body = body(command, &caller.org);
     let answer = world.post_command(url, &caller.token(), command, "k", &body).await.expect("an answer");
     let accepted: Value = serde_json::from_slice(&answer.body).expect("JSON");
-    let message = accepted["operation"].as_str().and_then(|id| id.strip_prefix("op_")?.rsplit_once('_')).map(|(id, _)| id);
+    let message =
+        accepted["operation"].as_str().and_then(|id| id.strip_prefix("op_")?.rsplit_once('_')).map(|(id, _)| id);
     let refused = (answer.status != 202).then(|| format!("{} {}", answer.status, answer.code()));
     Cell { org: caller.org, refused, message: message.unwrap_or_default().to_owned() }
 }

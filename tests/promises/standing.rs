@@ -20,11 +20,9 @@ async fn each_standing_rejects_what_it_should() {
     assert_eq!(send(&service, "tenants.create", json!({ "name": "Acme", "plan": "enterprise" })).await, "applied");
     assert_eq!(send(&service, "tenants.create", json!({ "name": "Acme" })).await, "rejected:tenant_exists");
     assert_eq!(send(&admin, "projects.create", project()).await, "applied");
-    for (level, outcome) in [
-        ("grace", "applied"),
-        ("read_only", "rejected:access_read_only"),
-        ("suspended", "rejected:access_suspended"),
-    ] {
+    for (level, outcome) in
+        [("grace", "applied"), ("read_only", "rejected:access_read_only"), ("suspended", "rejected:access_suspended")]
+    {
         let access = format!(
             "INSERT INTO app.access (org_id, level, evaluated_at) VALUES ('acme', '{level}', now())
              ON CONFLICT (org_id) DO UPDATE SET level = EXCLUDED.level"
@@ -54,11 +52,11 @@ async fn each_standing_rejects_what_it_should() {
 async fn a_command_that_comes_before_its_tenant_waits_for_it() {
     let world = World::new().await;
     let (programs, url) = world.start_all_workers().await;
-    let early = world.command(&url, &Caller::user("acme", "u1", "editor"), "projects.create", "k1", &json!({ "name": "x" }));
-    let early = early.await;
+    let (user, signup) = (Caller::user("acme", "u1", "editor"), Caller::service("acme", "s", "admin"));
+    let early = world.command(&url, &user, "projects.create", "k1", &json!({ "name": "x" })).await;
     world.until_count("select count(*) from engine.parked where reason = 'tenant_unknown'", 1).await;
-    let made = world.command(&url, &Caller::service("acme", "s", "admin"), "tenants.create", "k2", &json!({ "name": "Acme" }));
-    assert_eq!(world.outcome("acme", &made.await).await, "applied");
+    let made = world.command(&url, &signup, "tenants.create", "k2", &json!({ "name": "Acme" })).await;
+    assert_eq!(world.outcome("acme", &made).await, "applied");
     assert_eq!(world.outcome("acme", &early).await, "applied");
     world.finish(Left::default()).await;
     drop(programs);
