@@ -3,6 +3,7 @@
 //! It keeps no state and needs no database. Adopters call [`run`] with their own contract; tests start an [`Edge`]
 //! inside their own process.
 
+pub mod authenticate;
 mod body;
 mod enqueue;
 mod response;
