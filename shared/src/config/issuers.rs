@@ -261,3 +261,6 @@ fn tenants(s: &mut Reader) -> Vec<TenantId> {
     }
     tenants
 }
+
+#[cfg(test)]
+mod tests;
