@@ -99,12 +99,10 @@ async fn a_caller_who_hangs_up_does_not_break_off_the_fetch() {
         let asking = world.ask(&token);
         tokio::pin!(asking);
         // Polled until the request has arrived, then dropped.
-        while world.keys.hits() == 0 {
-            tokio::select! {
-                biased;
-                answer = &mut asking => panic!("nobody answered, but it is {answer:?}"),
-                () = tokio::task::yield_now() => {}
-            }
+        tokio::select! {
+            biased;
+            answer = &mut asking => panic!("nobody answered, but it is {answer:?}"),
+            () = world.keys.asked(1) => {}
         }
     }
     world.keys.open();
@@ -169,9 +167,7 @@ async fn a_slow_issuer_does_not_stop_its_users() {
     let now = NOW + 600;
     let asking = authenticator.clone();
     let first = tokio::spawn(async move { ask(&asking, &at(now), now).await });
-    while keys.hits() == 1 {
-        tokio::task::yield_now().await;
-    }
+    keys.asked(2).await;
     for _ in 0..100 {
         assert!(ask(&authenticator, &at(now), now).await.is_ok());
     }

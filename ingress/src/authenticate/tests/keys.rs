@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -18,7 +19,10 @@ use tokio::sync::Semaphore;
 use super::super::keyset::KeySet;
 use super::*;
 
-/// What the server answers.
+/// No test waits longer; a hang is a failure.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the server answers. What is no success comes with keys that nobody must take.
 #[derive(Clone)]
 pub(super) enum Reply {
     Document(Bytes),
@@ -73,6 +77,16 @@ impl KeyServer {
         self.hits.load(Ordering::SeqCst)
     }
 
+    /// Waits until the server has been asked so often.
+    pub(super) async fn asked(&self, hits: usize) {
+        let asked = async {
+            while self.hits() < hits {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, asked).await.expect("a request");
+    }
+
     pub(super) fn publish(&self, document: &Value) {
         self.reply(Reply::Document(document.to_string().into()));
     }
@@ -93,10 +107,11 @@ impl KeyServer {
 
 fn answer(reply: Reply) -> Response<Full<Bytes>> {
     let response = Response::builder();
+    let wrong = Full::from(json!({ "keys": [STRANGER.jwk()] }).to_string());
     match reply {
         Reply::Document(document) => response.body(Full::new(document)),
-        Reply::Status(status) => response.status(status).body(Full::default()),
-        Reply::Redirect(to) => response.status(StatusCode::FOUND).header("location", to).body(Full::default()),
+        Reply::Status(status) => response.status(status).body(wrong),
+        Reply::Redirect(to) => response.status(StatusCode::FOUND).header("location", to).body(wrong),
     }
     .unwrap()
 }
