@@ -5,12 +5,12 @@
 
 use std::collections::HashMap;
 
-use hyper::{HeaderMap, StatusCode};
 use hyper::header::{CONTENT_TYPE, HeaderName, IF_MATCH};
+use hyper::{HeaderMap, StatusCode};
 use millrace::contract::payloads::{EdgeRefused, EdgeRule};
 use millrace::contract::{
-    ActorKind, Callers, CheckedContract, CommandIdentity, Envelope, Lane, Malformed, MessageId, MessageType,
-    Payload, PayloadEntry, Permission, Principal, RoleTable, Route, Signer, Timestamp,
+    ActorKind, Callers, CheckedContract, CommandIdentity, Envelope, Lane, Malformed, MessageId, MessageType, Payload,
+    PayloadEntry, Permission, Principal, RoleTable, Route, Signer, Timestamp,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -165,8 +165,7 @@ impl Command {
     ) -> Result<Envelope, CommandFault> {
         (self.check)(body).map_err(CommandFault::Invalid)?;
         let actor = caller.principal.actor_id();
-        let identity =
-            CommandIdentity { org: &caller.org, actor: &actor, command: &self.name, key: &head.key, body };
+        let identity = CommandIdentity { org: &caller.org, actor: &actor, command: &self.name, key: &head.key, body };
         let message_id = MessageId::of_command(deployment, &identity);
         let mut envelope = envelope(caller, self.name.clone(), message_id, now);
         envelope.schema_version = self.schema_version;
@@ -196,7 +195,12 @@ fn envelope(caller: &Caller, message_type: MessageType, message_id: MessageId, n
 }
 
 /// What a worker audits of a refusal: the message, and its body.
-pub(crate) fn refusal(caller: &Caller, action: &str, rule: EdgeRule, now: OffsetDateTime) -> Option<(Envelope, Vec<u8>)> {
+pub(crate) fn refusal(
+    caller: &Caller,
+    action: &str,
+    rule: EdgeRule,
+    now: OffsetDateTime,
+) -> Option<(Envelope, Vec<u8>)> {
     let message_type = MessageType::parse(EdgeRefused::NAME).ok()?;
     let body = EdgeRefused { action: action.to_owned(), rule }.body();
     Some((envelope(caller, message_type, MessageId::from(Uuid::now_v7()), now), body))

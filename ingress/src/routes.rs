@@ -143,7 +143,9 @@ mod tests {
 
     #[test]
     fn a_biller_without_a_source_is_a_mistake_unless_there_are_no_sources() {
-        assert!(Routes::new(vec![source("other", &[("s1", "whsec_1")])], "/api/b", "stripe", Commands::default()).is_none());
+        assert!(
+            Routes::new(vec![source("other", &[("s1", "whsec_1")])], "/api/b", "stripe", Commands::default()).is_none()
+        );
         let none = Routes::new(Vec::new(), "/api/b", "stripe", Commands::default()).unwrap();
         assert!(matches!(none.find(&Method::POST, "/api/b"), Err(Refusal::NotFound)));
     }

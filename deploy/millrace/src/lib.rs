@@ -11,6 +11,7 @@ mod screen;
 mod send;
 mod stack;
 mod tenants;
+mod token;
 mod topology;
 
 use std::process::ExitCode;
