@@ -95,23 +95,24 @@ impl Listening {
         let connections = TaskTracker::new();
         let cut = CancellationToken::new();
         let _cut_at_the_end = cut.clone().drop_guard();
-        let drain_timeout = self.edge.http.drain_timeout;
+        let edge = Arc::clone(&self.edge);
         tokio::select! {
+            // Ends with the port, which it owns.
             () = self.accept(&connections, &cut, &drain) => {}
-            () = self.edge.tidy_up() => {}
+            () = edge.tidy_up() => {}
             () = drain.started() => {}
         }
         connections.close();
         tokio::select! {
             () = connections.wait() => {}
-            () = tokio::time::sleep(drain_timeout) => {
+            () = tokio::time::sleep(edge.http.drain_timeout) => {
                 tracing::warn!(http.connections = connections.len(), "drain timed out; cutting connections");
             }
             () = drain.escalated() => {}
         }
     }
 
-    async fn accept(&self, connections: &TaskTracker, cut: &CancellationToken, drain: &Drain) {
+    async fn accept(self, connections: &TaskTracker, cut: &CancellationToken, drain: &Drain) {
         let permits = Arc::new(Semaphore::new(self.edge.http.max_connections));
         loop {
             // First the permit, then the connection: whoever is too many waits in the kernel's queue. The semaphore
