@@ -12,6 +12,7 @@ mod http;
 mod observability;
 mod publishers;
 mod reader;
+mod services;
 mod sources;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub use http::HttpConfig;
 pub use observability::{Environment, ObservabilityConfig};
 pub use publishers::PublishersConfig;
 pub use reader::{ConfigFault, Mistake, Reader};
+pub use services::ServiceConfig;
 pub use sources::{SourceConfig, SourceSecret};
 
 use crate::contract::{CheckedContract, Contract, ContractFault};
@@ -65,6 +67,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// `[publishers]`
     pub publishers: PublishersConfig,
+    /// `[services]`
+    pub services: Vec<ServiceConfig>,
     /// `[sources]`
     pub sources: Vec<SourceConfig>,
     /// `[billing]`
@@ -99,6 +103,7 @@ impl Config {
             amqp: reader.section("amqp", |s| AmqpConfig::read(s, process)),
             database: reader.section("database", |s| DatabaseConfig::read(s, process)),
             publishers: reader.section("publishers", |s| PublishersConfig::read(s, process, &deployment)),
+            services: reader.section("services", |s| services::read(s, process, contract)),
             sources: reader.section("sources", |s| sources::read(s, process, contract)),
             billing: reader.section("billing", BillingConfig::read),
             compliance: reader.section("compliance", |s| ComplianceConfig::read(s, process)),
@@ -107,6 +112,7 @@ impl Config {
         };
         config.biller(&mut reader, process);
         config.announcer(&mut reader, process, contract);
+        services::check(&config, &mut reader, process);
         reader.finish(config)
     }
 
