@@ -10,6 +10,7 @@ mod programs;
 mod raw_amqp;
 mod relay;
 mod servers;
+mod service;
 mod sql;
 mod world;
 

@@ -110,7 +110,7 @@ impl World {
         let keys = self.folder.path().join("keys");
         std::fs::create_dir_all(&keys).expect("keys");
         let names = ["db-context", "audit-event-id", "seal-ingress-1", "seal-worker-1", "seal-operator-1"];
-        for (number, name) in names.into_iter().enumerate() {
+        for (number, name) in names.into_iter().chain(["seal-crm-1", "seal-ledger-1"]).enumerate() {
             std::fs::write(keys.join(name), format!("{:064x}\n", number + 1)).expect("a key");
         }
         // Logins are the cluster's and the broker's, shared by every world on them.
@@ -118,6 +118,9 @@ impl World {
             std::fs::write(keys.join(name), "only for tests\n").expect("a password");
         }
         std::fs::write(keys.join("issuer"), ISSUER_SECRET).expect("a secret");
+        for name in ["amqp-crm", "amqp-ledger"] {
+            std::fs::write(keys.join(name), "only for tests\n").expect("a password");
+        }
         std::fs::write(keys.join("stripe-1"), SECRETS[0]).expect("a secret");
         std::fs::write(keys.join("stripe-2"), SECRETS[1]).expect("a secret");
         let (host, port) = self.servers.rabbit.lock().await.amqp_address();
@@ -364,6 +367,14 @@ impl World {
     /// When there is no such queue.
     pub async fn depth(&self, queue: &str) -> u32 {
         self.broker().await.depth(queue).await.expect("a depth")
+    }
+
+    /// The first message of a queue as it stands there; it goes back where it was.
+    ///
+    /// # Panics
+    /// When there is no such queue.
+    pub async fn peek(&self, queue: &str) -> Option<(BasicProperties, Vec<u8>)> {
+        self.broker().await.peek(queue).await.expect("a look into the queue")
     }
 
     async fn broker(&self) -> Broker {

@@ -14,6 +14,7 @@ mod poison;
 mod postgres_away;
 mod public_port;
 mod role_matrix;
+mod services;
 mod signatures;
 mod stack;
 mod standing;

@@ -9,7 +9,7 @@ use millrace::contract::Contract;
 
 use crate::screen::Screen;
 use crate::stack::{Down, Scale, Up};
-use crate::{CommandFault, check_config, migrate, send, stack, tenants, token, topology};
+use crate::{CommandFault, asyncapi, check_config, migrate, send, stack, tenants, token, topology};
 
 const AFTER: &str = "Exit codes: 0 done, 64 bad usage or configuration (all mistakes are listed), 69 something is not \
     installed or not there, 70 it failed on the way.\n\
@@ -57,6 +57,8 @@ enum Command {
     Tenants(tenants::Tenants),
     /// Print every mistake of a configuration, for all processes at once.
     CheckConfig(check_config::CheckConfig),
+    /// Print what internal services publish and consume, as an AsyncAPI 3.0 document.
+    Asyncapi(asyncapi::AsyncApi),
     /// Send a signed sample webhook; needs no account with the provider and no network beyond the URL.
     Send(send::Send),
     /// Make a token of an issuer with a local secret, for development and tests; needs no server.
@@ -72,6 +74,7 @@ pub(crate) async fn dispatch(cli: Cli, contract: Contract, screen: &Screen) -> R
         Command::Topology(command) => command.run(contract, screen).await?,
         Command::Tenants(command) => command.run(contract, screen).await?,
         Command::CheckConfig(command) => return command.run(contract, screen),
+        Command::Asyncapi(command) => command.run(contract, screen)?,
         Command::Send(command) => command.run(screen).await?,
         Command::Token(command) => command.run(contract, screen)?,
     }

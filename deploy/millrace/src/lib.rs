@@ -1,5 +1,6 @@
 //! The operator's command line of Millrace, and the local stack behind `deploy/up`.
 
+mod asyncapi;
 mod check_config;
 mod commands;
 mod http;
@@ -21,6 +22,7 @@ use millrace::config::{ConfigFault, StartFault};
 use millrace::contract::Contract;
 use millrace::lifecycle::exit;
 
+pub use asyncapi::asyncapi;
 pub use migrate::{bootstrap, migrate};
 pub use topology::{BrokerAdmin, apply_topology};
 

@@ -49,6 +49,12 @@ impl Screen {
         }
     }
 
+    /// A document that is the command's whole output.
+    pub(crate) fn document(&self, document: &Value) {
+        let text = if self.json { document.to_string() } else { format!("{document:#}") };
+        self.line(&text);
+    }
+
     /// Ends a command that failed: what happened, why, and through the message what to do next.
     pub(crate) fn fail(&self, code: u8, fault: &dyn std::error::Error) -> ExitCode {
         let mut causes = Vec::new();

@@ -14,6 +14,7 @@ mod limits;
 mod observability;
 mod publishers;
 mod reader;
+mod services;
 mod sources;
 mod tenant;
 
@@ -29,6 +30,7 @@ pub use limits::LimitsConfig;
 pub use observability::{Environment, ObservabilityConfig};
 pub use publishers::PublishersConfig;
 pub use reader::{ConfigFault, Mistake, Reader};
+pub use services::ServiceConfig;
 pub use sources::{SourceConfig, SourceSecret};
 pub use tenant::{ClaimPath, Isolation, TenantConfig};
 
@@ -77,6 +79,8 @@ pub struct Config {
     pub tenant: TenantConfig,
     /// `[issuers]`
     pub issuers: Vec<IssuerConfig>,
+    /// `[services]`
+    pub services: Vec<ServiceConfig>,
     /// `[sources]`
     pub sources: Vec<SourceConfig>,
     /// `[billing]`
@@ -116,6 +120,7 @@ impl Config {
             publishers: reader.section("publishers", |s| PublishersConfig::read(s, process, &deployment)),
             issuers: reader.section("issuers", |s| issuers::read(s, process, &tenant)),
             tenant,
+            services: reader.section("services", |s| services::read(s, process, contract)),
             sources: reader.section("sources", |s| sources::read(s, process, contract)),
             billing: reader.section("billing", BillingConfig::read),
             compliance: reader.section("compliance", |s| ComplianceConfig::read(s, process)),
@@ -125,6 +130,7 @@ impl Config {
         };
         config.biller(&mut reader, process);
         config.announcer(&mut reader, process, contract);
+        services::check(&config, &mut reader, process);
         reader.finish(config)
     }
 
