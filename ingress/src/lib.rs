@@ -5,6 +5,7 @@
 
 mod body;
 mod enqueue;
+pub mod reads;
 mod response;
 mod routes;
 mod server;

@@ -10,6 +10,7 @@ mod isolation;
 mod poison;
 mod postgres_away;
 mod public_port;
+mod reads;
 mod signatures;
 mod stack;
 mod tidy;
