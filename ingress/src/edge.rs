@@ -12,7 +12,8 @@ use metrics::{Gauge, Histogram};
 use millrace::amqp::{AmqpFault, Dialer, Publisher};
 use millrace::config::{Config, HttpConfig};
 use millrace::contract::payloads::EdgeRule;
-use millrace::contract::{BrokerUser, CheckedContract, RoleTable};
+use millrace::contract::{BrokerUser, CheckedContract, OperationId, RoleTable};
+use millrace::db::DbFault;
 use millrace::lifecycle::ReadyCheck;
 use millrace::telemetry::fields;
 use time::OffsetDateTime;
@@ -22,8 +23,9 @@ use crate::body;
 use crate::commands::{self, Command, CommandFault, Commands};
 use crate::enqueue::Enqueue;
 use crate::rates::Rates;
+use crate::reads::{ReadFault, Reader, Reads, wait_of};
 use crate::response::{self, Answer, Refusal};
-use crate::routes::{Routes, Target};
+use crate::routes::{Routes, Rows, Target};
 use crate::socket::Dialogue;
 use crate::webhooks::{Source, SourceFault, Webhook};
 
@@ -45,6 +47,9 @@ pub enum EdgeFault {
     /// An issuer that cannot be asked.
     #[error(transparent)]
     Issuer(#[from] AuthFault),
+    /// An address of the database that cannot be used.
+    #[error(transparent)]
+    Database(#[from] DbFault),
     /// `billing.webhook_endpoint` would lead nowhere.
     #[error("billing.provider is {0:?}, but there is no [sources.{0}]")]
     NoBilling(String),
@@ -65,6 +70,7 @@ pub struct Edge {
     enqueue: Enqueue,
     authenticator: Authenticator,
     rates: Rates,
+    reads: Reads,
     roles: RoleTable,
     pub(crate) http: HttpConfig,
     seconds: Histogram,
@@ -90,8 +96,9 @@ impl Edge {
         let publisher = Publisher::start(dialer, config.http.publish_timeout);
         Ok(Self {
             routes,
-            enqueue: Enqueue::new(signer, publisher),
+            enqueue: Enqueue::new(signer, config.publishers.keyring().clone(), publisher),
             authenticator: Authenticator::new(&config.issuers)?,
+            reads: Reads::new(&config.database, contract.roles().clone())?,
             rates: Rates::new(&config.limits),
             roles: contract.roles().clone(),
             http: config.http.clone(),
@@ -132,6 +139,8 @@ impl Edge {
         match self.routes.find(&head.method, head.uri.path())? {
             Target::Webhook(source) => self.webhook(source, head, body).await,
             Target::Command(command) => self.command(command, head, body).await,
+            Target::Operation(id) => self.operation(id, head).await,
+            Target::Rows(rows) => self.rows(rows, head).await,
         }
     }
 
@@ -160,6 +169,34 @@ impl Edge {
         Ok(response::accepted(&operation))
     }
 
+    async fn operation(&self, id: Option<OperationId>, head: Parts) -> Result<Answer, Refusal> {
+        let caller = self.authenticator.authenticate(&head.headers, OffsetDateTime::now_utc()).await?;
+        let ours = |id: &OperationId| self.enqueue.made(id, &caller.org);
+        // Another tenant's operation, and one that never was, are not told apart.
+        let id = id.filter(ours).ok_or(Refusal::NotFound)?;
+        let wait = wait_of(head.uri.query())?;
+        let publisher = self.enqueue.publisher();
+        let mut answer = self.reads.operation(reader(&caller), publisher, id.message_id(), wait).await?;
+        answer["operation"] = id.to_string().into();
+        Ok(response::read(&answer))
+    }
+
+    async fn rows(&self, rows: Rows, head: Parts) -> Result<Answer, Refusal> {
+        let caller = self.authenticator.authenticate(&head.headers, OffsetDateTime::now_utc()).await?;
+        let (asks, query) = (reader(&caller), head.uri.query());
+        let found = match rows {
+            Rows::Projects => self.reads.projects(asks, query).await,
+            Rows::Settings => self.reads.settings(asks, query).await,
+            Rows::Members => self.reads.members(asks, query).await,
+            Rows::Billing => self.reads.billing(asks, query).await,
+            Rows::Limits => self.reads.limits(asks, query).await,
+        };
+        if let Err(ReadFault::Denied(_)) = found {
+            self.audit_refusal(&caller, rows.action(), EdgeRule::RoleTable).await;
+        }
+        Ok(response::read(&found?))
+    }
+
     async fn body(&self, body: Incoming) -> Result<Vec<u8>, Refusal> {
         body::read(body, self.http.max_body_bytes, self.http.body_timeout).await
     }
@@ -176,4 +213,9 @@ impl Edge {
             tracing::warn!(error = %fault, edge.action = action, "a refusal was not audited");
         }
     }
+}
+
+/// The caller as the read side knows it.
+fn reader(caller: &Caller) -> Reader<'_> {
+    Reader { org: &caller.org, principal: &caller.principal, token_iat: caller.token_iat }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace::amqp::{PublishFault, Publisher};
-use millrace::contract::{Envelope, Lane, MessageId, OperationId, Route, Signer, TenantId};
+use millrace::contract::{Envelope, Keyring, Lane, MessageId, OperationId, PublisherName, Route, Signer, TenantId};
 use millrace::lifecycle::ReadyCheck;
 use tokio::sync::Mutex;
 
@@ -18,12 +18,13 @@ const PROBE_LASTS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Enqueue {
     signer: Signer,
+    keyring: Keyring,
     publisher: Publisher,
 }
 
 impl Enqueue {
-    pub(crate) fn new(signer: Signer, publisher: Publisher) -> Self {
-        Self { signer, publisher }
+    pub(crate) fn new(signer: Signer, keyring: Keyring, publisher: Publisher) -> Self {
+        Self { signer, keyring, publisher }
     }
 
     /// Returns when a queue holds the webhook.
@@ -60,6 +61,16 @@ impl Enqueue {
     /// The best lane that the grant allows.
     pub(crate) fn best_lane(&self) -> Lane {
         self.signer.lane(Lane::Main)
+    }
+
+    /// Whose operations it makes.
+    pub(crate) fn publisher(&self) -> &PublisherName {
+        self.signer.publisher()
+    }
+
+    /// Did one of this edge's keys make the id, for this tenant?
+    pub(crate) fn made(&self, id: &OperationId, org: &TenantId) -> bool {
+        id.was_made_with(self.keyring.keys_of(self.signer.publisher()), self.signer.deployment(), org)
     }
 
     /// The operation id of a command that was queued.

@@ -9,6 +9,7 @@ mod commands;
 mod edge;
 mod enqueue;
 mod rates;
+pub mod reads;
 mod response;
 mod routes;
 mod server;

@@ -2,7 +2,9 @@
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::{Response, StatusCode};
 use millrace::amqp::PublishFault;
 use millrace::contract::{OperationId, WireFault};
@@ -10,6 +12,7 @@ use millrace::telemetry::fields;
 
 use crate::authenticate::{Answer as Whom, Unauthenticated};
 use crate::commands::CommandFault;
+use crate::reads::ReadFault;
 use crate::webhooks::WebhookFault;
 
 /// What hyper sends.
@@ -38,6 +41,8 @@ pub(crate) enum Refusal {
     Caller(#[from] Unauthenticated),
     #[error(transparent)]
     Command(#[from] CommandFault),
+    #[error(transparent)]
+    Read(#[from] ReadFault),
     #[error("the message cannot be sealed")]
     Seal(#[from] WireFault),
     #[error("the broker did not take the message")]
@@ -73,6 +78,7 @@ impl Refusal {
                 Whom::Unavailable => "issuer_unavailable",
             },
             Self::Command(fault) => fault.code(),
+            Self::Read(fault) => fault.code(),
             Self::Seal(_) => "internal_error",
             Self::Broker(_) => "broker_unavailable",
         }
@@ -91,6 +97,7 @@ impl Refusal {
                 Whom::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             },
             Self::Command(fault) => fault.status(),
+            Self::Read(fault) => fault.status(),
             Self::Seal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Broker(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -106,7 +113,7 @@ impl Refusal {
             | Self::BodyBroken
             | Self::Caller(_) => true,
             Self::Command(fault) => fault.precedes_body(),
-            Self::Webhook(_) | Self::Seal(_) | Self::Broker(_) => false,
+            Self::Webhook(_) | Self::Read(_) | Self::Seal(_) | Self::Broker(_) => false,
         }
     }
 
@@ -129,7 +136,7 @@ impl Refusal {
             Self::Caller(_) if status == StatusCode::UNAUTHORIZED => {
                 drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
             }
-            Self::Caller(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
+            Self::Caller(_) | Self::Read(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
                 drop(headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS)));
             }
             Self::Command(CommandFault::TooFast(too_fast)) => {
@@ -153,6 +160,13 @@ pub(crate) fn count(reason: &'static str) {
 /// The one success of a webhook: exactly 200, since some senders take 202 and 204 for failures.
 pub(crate) fn received() -> Answer {
     json(StatusCode::OK, "application/json", Bytes::from_static(br#"{"received":true}"#))
+}
+
+/// Rows of one tenant, for nobody else's cache.
+pub(crate) fn read(body: &serde_json::Value) -> Answer {
+    let mut response = json(StatusCode::OK, "application/json", Bytes::from(body.to_string()));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// A command that the broker holds: 202, and where to ask what became of it.

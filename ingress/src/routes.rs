@@ -5,15 +5,17 @@
 //! | `POST` | `billing.webhook_endpoint`, by default `/api/billing/webhooks` | the source named `billing.provider` |
 //! | `POST` | `/api/webhooks/{source}` | the source of exactly this name |
 //! | `POST` | `/api/commands/{name}` | the command of exactly this name |
+//! | `GET` | `/api/operations/{id}` | what became of a command |
+//! | `GET` | `/api/projects`, `/api/settings`, `/api/members`, `/api/billing`, `/api/limits` | the tenant's rows |
 //!
-//! Paths are compared as transmitted: a percent-encoded or doubled character is another path. The query is ignored.
+//! Paths are compared as transmitted: a percent-encoded or doubled character is another path. Webhooks and commands ignore the query.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use hyper::Method;
 use millrace::contract::payloads::EdgeRefused;
-use millrace::contract::{CheckedContract, Lane, Payload, Route, Signer};
+use millrace::contract::{CheckedContract, Lane, OperationId, Payload, Route, Signer};
 
 use crate::commands::{Command, Commands};
 use crate::response::Refusal;
@@ -21,6 +23,7 @@ use crate::webhooks::Source;
 
 const WEBHOOKS: &str = "/api/webhooks/";
 const COMMANDS: &str = "/api/commands/";
+const OPERATIONS: &str = "/api/operations/";
 
 /// What a request is for.
 #[derive(Debug)]
@@ -29,6 +32,45 @@ pub(crate) enum Target<'r> {
     Webhook(&'r Arc<Source>),
     /// A tenant's command.
     Command(&'r Command),
+    /// What became of one; `None` for what is no operation id.
+    Operation(Option<OperationId>),
+    /// Rows of a tenant.
+    Rows(Rows),
+}
+
+/// What a tenant can look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rows {
+    Projects,
+    Settings,
+    Members,
+    Billing,
+    Limits,
+}
+
+impl Rows {
+    const ALL: [Self; 5] = [Self::Projects, Self::Settings, Self::Members, Self::Billing, Self::Limits];
+
+    fn path(self) -> &'static str {
+        match self {
+            Self::Projects => "/api/projects",
+            Self::Settings => "/api/settings",
+            Self::Members => "/api/members",
+            Self::Billing => "/api/billing",
+            Self::Limits => "/api/limits",
+        }
+    }
+
+    /// The action that the audit line of a refusal shows.
+    pub(crate) fn action(self) -> &'static str {
+        match self {
+            Self::Projects => "projects.read",
+            Self::Settings => "settings.read",
+            Self::Members => "members.read",
+            Self::Billing => "billing.read",
+            Self::Limits => "limits.read",
+        }
+    }
 }
 
 /// Everything that is served, by path.
@@ -73,13 +115,17 @@ impl Routes {
     /// A path, source or command that does not exist, before a method that does not fit.
     pub(crate) fn find(&self, method: &Method, path: &str) -> Result<Target<'_>, Refusal> {
         let (target, fits) = if let Some(source) = self.sources.get(path) {
-            (Target::Webhook(source), Method::POST)
+            (Target::Webhook(source), "POST")
         } else if let Some(command) = path.strip_prefix(COMMANDS).and_then(|name| self.commands.find(name)) {
-            (Target::Command(command), Method::POST)
+            (Target::Command(command), "POST")
+        } else if let Some(id) = path.strip_prefix(OPERATIONS) {
+            (Target::Operation(OperationId::parse(id)), "GET")
+        } else if let Some(rows) = Rows::ALL.into_iter().find(|rows| rows.path() == path) {
+            (Target::Rows(rows), "GET")
         } else {
             return Err(Refusal::NotFound);
         };
-        if *method == fits { Ok(target) } else { Err(Refusal::MethodNotAllowed { fits: "POST" }) }
+        if method.as_str() == fits { Ok(target) } else { Err(Refusal::MethodNotAllowed { fits }) }
     }
 }
 
@@ -97,6 +143,8 @@ mod tests {
         routes().find(&method, path).map(|target| match target {
             Target::Webhook(source) => source.name().to_owned(),
             Target::Command(command) => command.name().to_string(),
+            Target::Operation(id) => format!("operation {}", id.is_some()),
+            Target::Rows(rows) => rows.action().to_owned(),
         })
     }
 
@@ -105,6 +153,15 @@ mod tests {
         assert_eq!(found(Method::POST, "/api/billing/webhooks").unwrap(), "stripe");
         assert_eq!(found(Method::POST, "/api/webhooks/stripe").unwrap(), "stripe");
         assert_eq!(found(Method::POST, "/api/webhooks/stripe-connect").unwrap(), "stripe-connect");
+    }
+
+    #[test]
+    fn what_a_tenant_looks_at_is_read_with_get() {
+        assert_eq!(found(Method::GET, "/api/projects").unwrap(), "projects.read");
+        assert_eq!(found(Method::GET, "/api/operations/op_x_00").unwrap(), "operation true");
+        assert_eq!(found(Method::GET, "/api/operations/x").unwrap(), "operation false");
+        assert!(matches!(found(Method::POST, "/api/projects"), Err(Refusal::MethodNotAllowed { fits: "GET" })));
+        assert!(matches!(found(Method::GET, "/api/projects/"), Err(Refusal::NotFound)));
     }
 
     #[test]

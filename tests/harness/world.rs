@@ -114,7 +114,8 @@ impl World {
             std::fs::write(keys.join(name), format!("{:064x}\n", number + 1)).expect("a key");
         }
         // Logins are the cluster's and the broker's, shared by every world on them.
-        for name in ["amqp-ingress", "amqp-worker", "amqp-relay", "amqp-audit", "db-app", "db-relay", "db-migrator"] {
+        let brokers = ["amqp-ingress", "amqp-worker", "amqp-relay", "amqp-audit"];
+        for name in brokers.into_iter().chain(["db-app", "db-relay", "db-reader", "db-migrator"]) {
             std::fs::write(keys.join(name), "only for tests\n").expect("a password");
         }
         std::fs::write(keys.join("issuer"), ISSUER_SECRET).expect("a secret");

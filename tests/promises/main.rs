@@ -13,6 +13,7 @@ mod plan_limits;
 mod poison;
 mod postgres_away;
 mod public_port;
+mod reads;
 mod role_matrix;
 mod services;
 mod signatures;

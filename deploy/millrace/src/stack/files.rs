@@ -14,13 +14,14 @@ pub(super) const DEMO_CUSTOMER: &str = "cus_demo";
 pub(super) const NAME: &str = "millrace";
 
 /// Every secret of a stack; each is a file of its own that only its owner may read.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "amqp-ingress",
     "amqp-worker",
     "amqp-relay",
     "amqp-audit",
     "db-app",
     "db-relay",
+    "db-reader",
     "db-migrator",
     "db-context",
     "audit-event-id",
