@@ -13,7 +13,6 @@ use millrace::amqp::{AmqpFault, Dialer, Publisher};
 use millrace::config::{Config, HttpConfig};
 use millrace::contract::payloads::EdgeRule;
 use millrace::contract::{BrokerUser, CheckedContract, OperationId, RoleTable};
-use millrace::db::DbFault;
 use millrace::lifecycle::ReadyCheck;
 use millrace::telemetry::fields;
 use time::OffsetDateTime;
@@ -49,7 +48,7 @@ pub enum EdgeFault {
     Issuer(#[from] AuthFault),
     /// An address of the database that cannot be used.
     #[error(transparent)]
-    Database(#[from] DbFault),
+    Reads(#[from] ReadFault),
     /// `billing.webhook_endpoint` would lead nowhere.
     #[error("billing.provider is {0:?}, but there is no [sources.{0}]")]
     NoBilling(String),

@@ -9,6 +9,7 @@ mod configuration;
 mod crash;
 mod isolation;
 mod membership;
+mod operations;
 mod plan_limits;
 mod poison;
 mod postgres_away;

@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 
+use hyper::Method;
 use millrace::contract::Field;
 use millrace_tests::{Caller, Left, World, golden};
 use serde_json::{Value, json};
 
 /// Named in the matrix; `none` has no role claim, `owner` is a role nobody knows.
 const PRINCIPALS: [&str; 7] = ["admin", "editor", "viewer", "none", "owner", "service admin", "service viewer"];
+const READS: [&str; 5] = ["projects", "settings", "members", "billing", "limits"];
 const PROJECT: &str = "00000000-0000-7000-8000-000000000001";
 
 fn principal(name: &str, org: &str) -> Caller {
@@ -84,13 +86,30 @@ async fn every_cell_is_what_the_golden_matrix_says_through_http_and_through_the_
         let through_queue = settled(&world, queue).await;
         writeln!(matrix, "| {command} | {name} | {through_http} | {through_queue} |").expect("a line");
     }
+    matrix.push_str("\n| read | principal | HTTP |\n|---|---|---|\n");
+    for path in READS {
+        for name in PRINCIPALS {
+            let org = format!("read-{path}-{}", name.replace(' ', "-"));
+            seed(&world, "read", &org).await;
+            let answer = over_get(&world, &url, path, &principal(name, &org)).await;
+            writeln!(matrix, "| {path} | {name} | {answer} |").expect("a line");
+        }
+    }
     golden("tests/promises/golden/role_matrix.md", &matrix);
     // Each refusal of somebody known has its line, up to the rate of one principal, of which there is one for each cell.
-    let forbidden = matrix.matches("| 403 forbidden |").count();
+    let forbidden = matrix.matches("| 403 forbidden |").count() + matrix.matches("| 403 role_table |").count();
     let denied = matrix.matches("| denied:").count();
     world.until_lines("denied", forbidden + denied).await;
     world.finish(Left::default()).await;
     drop(programs);
+}
+
+async fn over_get(world: &World, url: &str, path: &str, caller: &Caller) -> String {
+    let bearer = format!("Bearer {}", caller.token());
+    let url = format!("{url}/api/{path}");
+    let answer =
+        world.http().send(Method::GET, &url, &[("authorization", &bearer)], Vec::new()).await.expect("an answer");
+    format!("{} {}", answer.status, answer.code()).trim_end().to_owned()
 }
 
 async fn over_http(world: &World, url: &str, command: &str, caller: Caller) -> Cell {

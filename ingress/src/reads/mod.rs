@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use millrace::config::DatabaseConfig;
 use millrace::contract::{Action, Gate, Permission, Principal, RoleTable, TenantId};
-use millrace::db::{ContextKey, DbFault, ReadRequest, ReadTx, ReaderPool};
+use millrace::db::{ContextKey, ReadRequest, ReadTx, ReaderPool};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -58,7 +58,7 @@ impl Reads {
     ///
     /// # Errors
     /// The configured address cannot be used.
-    pub fn new(config: &DatabaseConfig, roles: RoleTable) -> Result<Self, DbFault> {
+    pub fn new(config: &DatabaseConfig, roles: RoleTable) -> Result<Self, ReadFault> {
         let configured = config.logins.contains_key(&millrace::config::DatabaseUser::Reader);
         let database = match config.context_key.as_ref().filter(|_| configured) {
             Some(key) => Some(Database { pool: ReaderPool::new(config)?, key: ContextKey::new(key) }),
