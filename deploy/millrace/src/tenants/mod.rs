@@ -33,7 +33,7 @@ pub(crate) enum Tenants {
     /// Say which provider's customer a tenant is; messages that wait for it are released at once.
     #[command(after_help = link::EXAMPLE)]
     Link(link::Link),
-    /// Hold a tenant's commands back; its rows stay, and its reads.
+    /// Hold a tenant's commands back, but those that stay open.
     #[command(after_help = state::SUSPEND_EXAMPLE)]
     Suspend(state::Suspend),
     /// End a suspension.
