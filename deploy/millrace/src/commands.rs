@@ -52,7 +52,7 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Declare queues, policies, users and permissions on a broker.
     Topology(topology::ApplyTopology),
-    /// Make tenants and link them to a provider's customers.
+    /// A tenant's life: create, import, link, suspend, resume, close, list.
     #[command(subcommand)]
     Tenants(tenants::Tenants),
     /// Print every mistake of a configuration, for all processes at once.
