@@ -9,6 +9,7 @@ mod crash;
 mod isolation;
 mod poison;
 mod postgres_away;
+mod prove;
 mod public_port;
 mod signatures;
 mod stack;

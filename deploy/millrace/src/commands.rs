@@ -9,7 +9,7 @@ use millrace::contract::Contract;
 
 use crate::screen::Screen;
 use crate::stack::{Down, Scale, Up};
-use crate::{CommandFault, check_config, migrate, send, stack, tenants, topology};
+use crate::{CommandFault, check_config, migrate, prove, send, stack, tenants, topology};
 
 const AFTER: &str = "Exit codes: 0 done, 64 bad usage or configuration (all mistakes are listed), 69 something is not \
     installed or not there, 70 it failed on the way.\n\
@@ -57,6 +57,8 @@ enum Command {
     Tenants(tenants::Tenants),
     /// Print every mistake of a configuration, for all processes at once.
     CheckConfig(check_config::CheckConfig),
+    /// Prove that no tenant reaches another: catalogue, live probes, and defects made on a clone.
+    Prove(prove::Prove),
     /// Send a signed sample webhook; needs no account with the provider and no network beyond the URL.
     Send(send::Send),
 }
@@ -70,6 +72,7 @@ pub(crate) async fn dispatch(cli: Cli, contract: Contract, screen: &Screen) -> R
         Command::Topology(command) => command.run(contract, screen).await?,
         Command::Tenants(command) => command.run(contract, screen).await?,
         Command::CheckConfig(command) => return command.run(contract, screen),
+        Command::Prove(command) => return command.run(contract, screen).await,
         Command::Send(command) => command.run(screen).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -6,6 +6,7 @@ mod http;
 pub mod local;
 mod migrate;
 mod operator;
+mod prove;
 pub mod sample;
 mod screen;
 mod send;
@@ -21,6 +22,7 @@ use millrace::contract::Contract;
 use millrace::lifecycle::exit;
 
 pub use migrate::{bootstrap, migrate};
+pub use prove::{Exception, Failure, Proof, ProveFault, prove};
 pub use topology::{BrokerAdmin, apply_topology};
 
 use commands::Cli;

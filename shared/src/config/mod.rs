@@ -41,6 +41,8 @@ pub enum Process {
     Audit,
     /// The operator's command line, where it needs a database and a signing key.
     Operator,
+    /// The isolation prover: an operator who also logs in as the workers do.
+    Prover,
     /// `check-config`: everything at once.
     All,
 }
@@ -48,7 +50,7 @@ pub enum Process {
 impl Process {
     /// Does this process need what `other` needs?
     pub fn is(self, other: Self) -> bool {
-        self == other || self == Self::All
+        self == other || self == Self::All || (self == Self::Prover && other == Self::Operator)
     }
 }
 

@@ -5,6 +5,7 @@ mod context;
 mod fault;
 mod operator;
 mod pool;
+mod probe;
 
 pub use batch::{BatchTx, Denied, ScopedTx, TenantTx};
 pub use context::ContextKey;
@@ -12,3 +13,4 @@ pub use fault::DbFault;
 pub(crate) use fault::is_timeout;
 pub use operator::OperatorTx;
 pub use pool::{AppPool, RelayPool, connect_options};
+pub use probe::{Act, Outcome, ProbeTx, Refusal, Scope, Stand, UNSEALED, WITH_TRIGGERS, WITHOUT_TRIGGERS};

@@ -1,0 +1,168 @@
+//! Defects made on purpose, one at a time, on the clone: a proof that stays green with one of them is worth nothing.
+
+use std::collections::BTreeSet;
+
+use millrace::db::{DbFault, Outcome, ProbeTx, Scope, UNSEALED, WITH_TRIGGERS, WITHOUT_TRIGGERS};
+
+use super::catalogue::{Model, ORG, Reference, Table};
+use super::checks;
+use super::expected::CANONICAL;
+use super::probes::{Bench, Probe};
+use super::report::{Failure, Proof};
+use super::seed::{literal, quoted};
+
+/// Types that no index of the usual kind takes.
+const UNSORTED: [&str; 3] = ["json", "xml", "point"];
+
+/// A defect, and how to make it.
+#[derive(Debug)]
+struct Mutant {
+    name: String,
+    statements: Vec<String>,
+    /// The catalogue has to show it; what only a probe can see has no mark there.
+    in_catalogue: bool,
+}
+
+impl Mutant {
+    fn new(name: &str, statements: &[String]) -> Self {
+        Self { name: name.to_owned(), statements: statements.to_vec(), in_catalogue: true }
+    }
+}
+
+/// Every defect of a table.
+fn mutants(model: &Model, table: &Table, tenant: &str) -> Vec<Mutant> {
+    let t = &table.name;
+    let mut all = vec![
+        Mutant::new("DISABLE ROW LEVEL SECURITY", &[format!("ALTER TABLE {t} DISABLE ROW LEVEL SECURITY")]),
+        Mutant::new("NO FORCE ROW LEVEL SECURITY", &[format!("ALTER TABLE {t} NO FORCE ROW LEVEL SECURITY")]),
+    ];
+    if let Some(policy) = table.policy.as_deref().map(quoted) {
+        let dropped = format!("DROP POLICY {policy} ON {t}");
+        let again = format!("CREATE POLICY {policy} ON {t} FOR ALL TO millrace_app USING {CANONICAL}");
+        all.push(Mutant::new("policy dropped", std::slice::from_ref(&dropped)));
+        all.push(Mutant::new("USING (true)", &[format!("ALTER POLICY {policy} ON {t} USING (true)")]));
+        all.push(Mutant::new("WITH CHECK dropped", &[dropped, again]));
+        all.push(Mutant::new("WITH CHECK (true)", &[format!("ALTER POLICY {policy} ON {t} WITH CHECK (true)")]));
+    }
+    let extra = format!("CREATE POLICY prove_extra ON {t} FOR SELECT TO millrace_app USING (true)");
+    all.push(Mutant::new("additional permissive policy", &[extra]));
+    let view = [format!("CREATE VIEW app.prove_view AS SELECT * FROM {t}"), grant("SELECT", "app.prove_view")];
+    all.push(Mutant::new("view without security_invoker", &view));
+    // Every child has row-level security of its own or none: a partition is made where there are partitions.
+    let child = if table.partitioned { format!("(LIKE {t})") } else { format!("() INHERITS ({t})") };
+    let child = [format!("CREATE TABLE app.prove_partition {child}"), grant("SELECT", "app.prove_partition")];
+    all.push(Mutant::new("extra partition without row-level security", &child));
+    all.push(Mutant::new("TRUNCATE granted", &[grant("TRUNCATE", t)]));
+    if table.readable {
+        let granted = format!("GRANT UPDATE, DELETE ON {t} TO millrace_reader");
+        all.push(Mutant::new("reader may write", &[granted]));
+    }
+    all.push(Mutant { in_catalogue: false, ..Mutant::new("cur_org() without its MAC", &[UNSEALED.to_owned()]) });
+    all.extend(unique_mutants(table, tenant));
+    all.extend(table.references.iter().filter_map(|reference| reference_mutant(model, table, reference, tenant)));
+    all
+}
+
+fn grant(right: &str, table: &str) -> String {
+    format!("GRANT {right} ON {table} TO millrace_app")
+}
+
+/// Two rows may share a value that is a tenant's own, so one of them makes way for the index.
+fn without_rows(tables: &[&str], tenant: &str) -> Vec<String> {
+    let deletes = tables.iter().map(|table| format!("DELETE FROM {table} WHERE {ORG} = {}", literal(tenant)));
+    let all = std::iter::once(WITHOUT_TRIGGERS.to_owned()).chain(deletes);
+    all.chain([WITH_TRIGGERS.to_owned()]).collect()
+}
+
+fn list(columns: &[&String]) -> String {
+    columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ")
+}
+
+/// One for each key of more than the tenant; for a table without such a key, one on its first other column.
+fn unique_mutants(table: &Table, tenant: &str) -> Vec<Mutant> {
+    let rest = |key: &[String]| key.iter().filter(|column| *column != ORG).cloned().collect::<Vec<String>>();
+    let mut keys: Vec<Vec<String>> = table.keys.iter().map(|key| rest(key)).filter(|key| !key.is_empty()).collect();
+    if keys.is_empty() {
+        let mut others = table.columns.iter().filter(|column| column.name != ORG);
+        let other = others.find(|column| !UNSORTED.contains(&column.kind.as_str()));
+        keys.extend(other.map(|column| vec![column.name.clone()]));
+    }
+    let mutants = keys.iter().map(|key| {
+        let columns: Vec<&String> = key.iter().collect();
+        let mut statements = without_rows(&[&table.name], tenant);
+        statements.push(format!("CREATE UNIQUE INDEX prove_unique ON {} ({})", table.name, list(&columns)));
+        Mutant::new(&format!("org_id removed from a unique index ({})", key.join(", ")), &statements)
+    });
+    mutants.collect()
+}
+
+/// A reference to another tenant table by what is not the tenant.
+fn reference_mutant(model: &Model, table: &Table, reference: &Reference, tenant: &str) -> Option<Mutant> {
+    let parent = model.tables.get(&reference.table).filter(|parent| parent.tenant)?;
+    let pairs = reference.columns.iter().zip(&reference.table_columns).filter(|(column, _)| *column != ORG);
+    let (own, other): (Vec<&String>, Vec<&String>) = pairs.unzip();
+    if own.is_empty() {
+        return None;
+    }
+    let mut statements = without_rows(&[&table.name, &parent.name], tenant);
+    statements.push(format!("ALTER TABLE {} DROP CONSTRAINT {}", table.name, quoted(&reference.name)));
+    statements.push(format!("CREATE UNIQUE INDEX prove_parent ON {} ({})", parent.name, list(&other)));
+    statements.push(format!(
+        "ALTER TABLE {} ADD CONSTRAINT prove_reference FOREIGN KEY ({}) REFERENCES {} ({})",
+        table.name,
+        list(&own),
+        parent.name,
+        list(&other)
+    ));
+    Some(Mutant::new(&format!("org_id removed from a foreign key ({})", reference.name), &statements))
+}
+
+/// Makes every defect of a table, one at a time, and undoes it; each must be seen, and each probe must see one.
+pub(super) async fn hunt(
+    tx: &mut ProbeTx,
+    bench: &Bench<'_>,
+    table: &Table,
+    baseline: &BTreeSet<Failure>,
+    proof: &mut Proof,
+) -> Result<(), DbFault> {
+    let probes = bench.probes(table);
+    let mut seen_by = BTreeSet::new();
+    for mutant in mutants(bench.model, table, bench.tenants.a.id.as_str()) {
+        tx.restart().await?;
+        if let Some(reason) = make(tx, &mutant).await? {
+            let what = format!("mutant {} could not be made", mutant.name);
+            proof.failures.push(Failure::new(&table.name, &what, &reason));
+            continue;
+        }
+        let in_catalogue = checks::defects(tx).await?.difference(baseline).next().is_some();
+        let red = bench.run(tx, table, &probes).await?;
+        proof.probes += probes.len() as u64;
+        let mut by: Vec<String> = red.into_iter().map(|(name, _)| name).collect();
+        seen_by.extend(by.iter().cloned());
+        if in_catalogue {
+            by.insert(0, "catalogue".to_owned());
+        }
+        if by.is_empty() || mutant.in_catalogue && !in_catalogue {
+            let found = if by.is_empty() { "nothing saw it" } else { "the catalogue does not show it" };
+            proof.failures.push(Failure::new(&table.name, &format!("mutant {} survived", mutant.name), found));
+        } else {
+            proof.mutants_killed.entry(table.name.clone()).or_default().insert(mutant.name, by);
+        }
+    }
+    tx.restart().await?;
+    let blind = |probe: &&Probe| !probe.control && !seen_by.contains(&probe.name);
+    proof.failures.extend(probes.iter().filter(blind).map(|probe| {
+        Failure::new(&table.name, &format!("probe {} cannot turn red", probe.name), "no mutant changes its answer")
+    }));
+    Ok(())
+}
+
+/// Why it could not be made.
+async fn make(tx: &mut ProbeTx, mutant: &Mutant) -> Result<Option<String>, DbFault> {
+    for statement in &mutant.statements {
+        if let Outcome::Refused(refusal) = tx.keep(Scope::Untouched, statement).await? {
+            return Ok(Some(format!("{} {}", refusal.code, refusal.message)));
+        }
+    }
+    Ok(None)
+}

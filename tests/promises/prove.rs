@@ -1,0 +1,174 @@
+//! `millrace prove` holds for what the migrations make, covers what an adopter adds, and turns red for what leaks.
+
+use std::collections::BTreeMap;
+
+use millrace_tests::{Left, World, run_cli};
+use serde_json::Value;
+use sqlx::AssertSqlSafe;
+
+/// Defects that every tenant table is shown to be free of.
+const EVERYWHERE: [&str; 10] = [
+    "DISABLE ROW LEVEL SECURITY",
+    "NO FORCE ROW LEVEL SECURITY",
+    "policy dropped",
+    "USING (true)",
+    "WITH CHECK dropped",
+    "WITH CHECK (true)",
+    "additional permissive policy",
+    "view without security_invoker",
+    "extra partition without row-level security",
+    "cur_org() without its MAC",
+];
+
+/// Runs statements as the superuser; what they make belongs to the owner, as in a migration.
+async fn alter(world: &World, statements: &str) {
+    let whole = format!("SET ROLE millrace_owner; {statements}; RESET ROLE");
+    sqlx::raw_sql(AssertSqlSafe(whole)).execute(world.superuser()).await.expect("a change");
+}
+
+/// Exit code and evidence of `millrace prove`.
+async fn prove(world: &mut World, arguments: &[&str]) -> (i32, Value, String) {
+    let database: String =
+        sqlx::query_scalar("SELECT current_database()::text").fetch_one(world.superuser()).await.expect("a name");
+    let url = world.servers().postgres.lock().await.superuser_url(&database);
+    world.set("MILLRACE_ADMIN_DATABASE_URL", url);
+    let output = run_cli(&[&["prove", "--json"], arguments].concat(), &world.environment()).await;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let code = output.status.code().expect("an exit code");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let evidence = said.lines().last().and_then(|line| serde_json::from_str(line).ok());
+    (code, evidence.unwrap_or_else(|| panic!("no evidence: {said}{errors}")), said)
+}
+
+/// What is red, by table.
+fn red(evidence: &Value) -> BTreeMap<String, Vec<String>> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for failure in evidence["failures"].as_array().expect("failures") {
+        let text = |key: &str| failure[key].as_str().expect("a text").to_owned();
+        found.entry(text("place")).or_default().push(format!("{} ({})", text("what"), text("found")));
+    }
+    found
+}
+
+/// An adopter's table, with what a catalogue can hold against whoever makes up rows.
+const THINGS: &str = "
+    CREATE DOMAIN app.short AS text CHECK (length(VALUE) <= 20);
+    CREATE TABLE app.shelves (
+      org_id text COLLATE \"C\" NOT NULL DEFAULT app.cur_org() REFERENCES app.tenants (org_id),
+      id uuid NOT NULL DEFAULT gen_random_uuid(),
+      kind text NOT NULL CHECK (kind IN ('low', 'high')),
+      PRIMARY KEY (org_id, id), UNIQUE (org_id, kind));
+    SELECT millrace.protect('shelves');
+    CREATE TABLE app.things (
+      org_id text COLLATE \"C\" NOT NULL DEFAULT app.cur_org() CHECK (org_id ~ '^[A-Za-z0-9_.:@-]{1,64}$'),
+      id uuid NOT NULL, shelf uuid NOT NULL, part_of uuid, number bigint GENERATED ALWAYS AS IDENTITY,
+      slug text NOT NULL CHECK (slug ~ '^[a-z][a-z0-9-]{2,39}$'), mail varchar(30) CHECK (mail LIKE '%@%'),
+      digest bytea NOT NULL CHECK (length(digest) = 64), share numeric NOT NULL CHECK (share > 0 AND share < 1),
+      label app.short NOT NULL, tags text[] NOT NULL, extra jsonb NOT NULL CHECK (jsonb_typeof(extra) = 'array'),
+      state text NOT NULL CHECK (state IN ('done', 'open')), done_at timestamptz,
+      size int NOT NULL CHECK (size BETWEEN 40 AND 50), twice int GENERATED ALWAYS AS (size * 2) STORED,
+      created_at timestamptz NOT NULL DEFAULT now(),
+      CHECK ((state = 'done') = (done_at IS NOT NULL)),
+      PRIMARY KEY (org_id, id), UNIQUE (org_id, slug),
+      FOREIGN KEY (org_id, shelf) REFERENCES app.shelves (org_id, id),
+      FOREIGN KEY (org_id, part_of) REFERENCES app.things (org_id, id));
+    SELECT millrace.protect('things')";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn isolation_holds_for_what_is_there_and_for_what_an_adopter_adds_and_every_mutant_is_killed() {
+    let mut world = World::new().await;
+    alter(&world, THINGS).await;
+    let (code, evidence, line) = prove(&mut world, &[]).await;
+    assert!(evidence["failures"].is_array(), "{evidence}");
+    assert_eq!(red(&evidence), BTreeMap::new());
+    assert_eq!(code, 0);
+
+    let of_app = "SELECT format('app.%I', relname) FROM pg_class WHERE relnamespace = 'app'::regnamespace
+        AND relkind IN ('r', 'p') ORDER BY 1";
+    let tables: Vec<String> = sqlx::query_scalar(of_app).fetch_all(world.superuser()).await.expect("tables");
+    assert!(tables.contains(&"app.things".to_owned()), "{tables:?}");
+    assert_eq!(evidence["tables"], serde_json::json!(tables));
+    for table in &tables {
+        let killed = evidence["mutants_killed"][table].as_object().unwrap_or_else(|| panic!("no mutant of {table}"));
+        for mutant in EVERYWHERE {
+            assert!(killed.contains_key(mutant), "{mutant} of {table} is not among {killed:?}");
+        }
+        assert!(killed.keys().any(|mutant| mutant.starts_with("org_id removed from a unique index")), "{table}");
+    }
+    let things = &evidence["mutants_killed"]["app.things"];
+    let saw = |mutant: &str, what: &str| {
+        let by = things[mutant].as_array().unwrap_or_else(|| panic!("{mutant}: {things}"));
+        assert!(by.iter().any(|by| by == what), "{mutant}: {by:?}");
+    };
+    saw("org_id removed from a unique index (slug)", "duplicate of another tenant's value (org_id, slug)");
+    let reference = "reference to another tenant's row (things_org_id_shelf_fkey)";
+    saw("org_id removed from a foreign key (things_org_id_shelf_fkey)", reference);
+    saw("cur_org() without its MAC", "SELECT with a forged context");
+    saw("NO FORCE ROW LEVEL SECURITY", "SELECT of owner");
+
+    assert_eq!(world.count("select count(*) from app.things").await, 0, "the live database was changed");
+    assert_eq!(world.count("select count(*) from pg_database where datname like 'millrace_prove_%'").await, 0);
+    audited(&world, line.trim_end()).await;
+    world.finish(Left::default()).await;
+}
+
+/// The audit log gets the digest of the line under the operator's name.
+async fn audited(world: &World, line: &str) {
+    use sha2::{Digest, Sha256};
+    let digest = hex::encode(Sha256::digest(line));
+    let programs = ["millrace-relay", "millrace-audit"].map(|program| world.start(program));
+    world.until_count("select count(*) from engine.outbox", 0).await;
+    millrace_tests::eventually("the proof is in the audit log", async || {
+        let lines = world.lines();
+        let proof = lines.iter().find(|line| line["action"] == "prove.run")?;
+        assert_eq!(proof["resource_id"], digest[..16]);
+        assert_eq!(proof["metadata"]["sha256"], digest);
+        assert_eq!(proof["actor_id"], "operator:tester");
+        Some(())
+    })
+    .await;
+    drop(programs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_leaks_on_the_live_database_turns_the_proof_red_and_is_named() {
+    let mut world = World::new().await;
+    let policy = "CREATE POLICY generous ON app.access FOR SELECT TO millrace_app USING (true)";
+    let definer = "CREATE FUNCTION app.spy() RETURNS bigint LANGUAGE sql SECURITY DEFINER
+        AS $$ SELECT count(*) FROM app.invoices $$";
+    let leaks = [
+        ("ALTER TABLE app.invoices DISABLE ROW LEVEL SECURITY", "app.invoices", "row-level security", "SELECT (1 row"),
+        (policy, "app.access", "exactly one permissive policy", "SELECT (1 row"),
+        ("CREATE TABLE app.forgotten (id int PRIMARY KEY, org_id text)", "app.forgotten", "row-level security", "key"),
+        (definer, "app.spy()", "everybody may call it", "list of exceptions"),
+        ("GRANT SELECT ON engine.outbox TO millrace_app", "engine.outbox", "not expected", "millrace_app SELECT"),
+    ];
+    for (statement, ..) in leaks {
+        alter(&world, statement).await;
+    }
+    let (code, evidence, _) = prove(&mut world, &["--live-only"]).await;
+    assert_eq!(code, 70, "{evidence}");
+    let red = red(&evidence);
+    for (statement, place, first, second) in leaks {
+        let found = red.get(place).unwrap_or_else(|| panic!("{statement}: {red:?}"));
+        for wanted in [first, second] {
+            assert!(found.iter().any(|found| found.contains(wanted)), "{statement}: no {wanted} in {found:?}");
+        }
+    }
+    let innocent = ["app.tenants", "app.subscriptions", "app.billing_history"];
+    assert!(innocent.iter().all(|table| !red.contains_key(*table)), "{red:?}");
+    assert_eq!(world.count("select count(*) from app.invoices").await, 0, "the live database was changed");
+    let programs = ["millrace-relay", "millrace-audit"].map(|program| world.start(program));
+    world.finish(Left::default()).await;
+    drop(programs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_without_a_clone_is_asked_for_by_name() {
+    let world = World::new().await;
+    let output = run_cli(&["prove"], &world.environment()).await;
+    assert_eq!(output.status.code(), Some(64));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("MILLRACE_ADMIN_DATABASE_URL") && said.contains("--live-only"), "{said}");
+    world.finish(Left::default()).await;
+}
