@@ -13,17 +13,62 @@ pub mod pipeline;
 pub mod retry;
 pub mod telemetry;
 
-use contract::payloads::StripeEvent;
+use contract::payloads::{
+    BillingChangePlan, BillingLinkCustomer, CustomerLinked, EdgeRefused, MemberRemoved, MemberRoleSet, MembersRemove,
+    MembersSetRole, PlanChanged, ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectsArchive,
+    ProjectsCreate, ProjectsDelete, ProjectsRename, SettingsUpdate, SettingsUpdated, StripeEvent, TenantClosed,
+    TenantCreated, TenantResumed, TenantSuspended, TenantsClose, TenantsCreate, TenantsResume, TenantsSuspend,
+};
 use contract::{Contract, Provider, RoleTable};
 
 /// The contract of Millrace itself.
 pub fn builtin() -> Contract {
-    let resources = ["project", "settings", "member", "billing", "audit_log", "compliance"];
-    resources
+    let resources = ["project", "settings", "member", "billing", "audit_log", "compliance", "tenant"];
+    let contract = resources
         .into_iter()
         .fold(Contract::default(), |contract, name| contract.resource(name, RoleTable::default()))
         .roles(RoleTable::builtin())
+        .source::<StripeEvent>(Provider::Stripe);
+    events(commands(contract))
+}
+
+fn commands(contract: Contract) -> Contract {
+    contract
         .worker("billing")
         .command::<StripeEvent>()
-        .source::<StripeEvent>(Provider::Stripe)
+        .command::<BillingChangePlan>()
+        .command::<BillingLinkCustomer>()
+        .worker("projects")
+        .command::<ProjectsCreate>()
+        .command::<ProjectsRename>()
+        .command::<ProjectsArchive>()
+        .command::<ProjectsDelete>()
+        .worker("settings")
+        .command::<SettingsUpdate>()
+        .worker("members")
+        .command::<MembersSetRole>()
+        .command::<MembersRemove>()
+        .worker("tenants")
+        .command::<TenantsCreate>()
+        .command::<TenantsSuspend>()
+        .command::<TenantsResume>()
+        .command::<TenantsClose>()
+        .command::<EdgeRefused>()
+}
+
+fn events(contract: Contract) -> Contract {
+    contract
+        .event::<PlanChanged>()
+        .event::<CustomerLinked>()
+        .event::<ProjectCreated>()
+        .event::<ProjectRenamed>()
+        .event::<ProjectArchived>()
+        .event::<ProjectDeleted>()
+        .event::<SettingsUpdated>()
+        .event::<MemberRoleSet>()
+        .event::<MemberRemoved>()
+        .event::<TenantCreated>()
+        .event::<TenantSuspended>()
+        .event::<TenantResumed>()
+        .event::<TenantClosed>()
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use hyper::Method;
 use lapin::BasicProperties;
 use millrace::config::{Config, Process, start};
+use millrace::contract::Topology;
 use millrace_cli::{BrokerAdmin, apply_topology, bootstrap, migrate};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tempfile::TempDir;
@@ -330,8 +331,12 @@ impl World {
     pub async fn finish(mut self, left: Left) {
         self.finished = true;
         self.until_count("select count(*) from engine.outbox", 0).await;
-        for queue in ["work.billing.main", "work.billing.overflow", "audit", "dead"] {
-            eventually(&format!("queue {queue} is empty"), async || (self.depth(queue).await == 0).then_some(())).await;
+        let contract = millrace::builtin().check().expect("a contract");
+        let (broker, watched) = (self.broker().await, |name: &str| name != Topology::QUARANTINE_QUEUE);
+        for queue in Topology::of(&contract).queues.iter().map(|queue| queue.name.as_str()).filter(|name| watched(name))
+        {
+            let empty = async || (broker.depth(queue).await.expect("a depth") == 0).then_some(());
+            eventually(&format!("queue {queue} is empty"), empty).await;
         }
         let found = Left {
             dead: self.count("select count(*) from engine.dead_letters").await,

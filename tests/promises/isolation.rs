@@ -23,6 +23,14 @@ async fn seed(world: &World) {
              VALUES ($1, 'stripe', 'sub_' || $1, 'active', now(), now(), 0)",
             "invoices (org_id, provider, invoice_id, status, amount_due, amount_paid, currency)
              VALUES ($1, 'stripe', 'in_' || $1, 'paid', 100, 100, 'eur')",
+            "entitlements (org_id, id, feature, kind, value, source)
+             VALUES ($1, gen_random_uuid(), 'projects', 'limit', '7', 'override')",
+            "usage_counters (org_id, metric, used) VALUES ($1, 'projects', 1)",
+            "members (org_id, user_id, role) VALUES ($1, 'u_' || $1, 'editor')",
+            "removed_members (org_id, subject) VALUES ($1, sha256($1::bytea))",
+            "projects (org_id, id, name) VALUES ($1, gen_random_uuid(), 'Apollo')",
+            "settings (org_id, entries) VALUES ($1, '{\"theme\": \"dark\"}')",
+            "idempotency_keys (org_id, actor, key, message_id) VALUES ($1, 'user:u', 'k', 'm')",
             "access (org_id, level, evaluated_at) VALUES ($1, 'full', now())",
             "billing_history (org_id, id, event_id, event_type, object_id, change)
              VALUES ($1, gen_random_uuid(), 'evt_' || $1, 'invoice.paid', 'in_' || $1, 'changed')",

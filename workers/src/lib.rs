@@ -3,7 +3,12 @@
 mod audit;
 mod audit_worker;
 pub mod billing;
+pub mod limits;
+pub mod members;
+pub mod projects;
 mod relay;
+pub mod settings;
+pub mod tenants;
 mod worker;
 
 pub use audit_worker::run_audit;

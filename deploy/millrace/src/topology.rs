@@ -41,9 +41,11 @@ impl ApplyTopology {
         let topology = Topology::of(&contract);
         if self.dry_run {
             for queue in &topology.queues {
+                let bound: Vec<String> =
+                    queue.bindings.iter().map(|(exchange, key)| format!("{} by {key}", exchange.name())).collect();
                 screen.done(
-                    &format!("{} bound to {}", queue.name, queue.exchange.name()),
-                    json!({ "queue": queue.name, "exchange": queue.exchange.name(), "key": queue.routing_key }),
+                    &format!("{} bound to {}", queue.name, bound.join(", ")),
+                    json!({ "queue": queue.name, "bindings": bound }),
                 );
             }
             return Ok(());

@@ -39,11 +39,13 @@ async fn on(connection: &Connection, topology: &Topology) -> Result<(), AmqpFaul
             .queue_declare(queue.name.as_str().into(), options, arguments(queue))
             .await
             .map_err(at("queue.declare"))?;
-        let (exchange, key) = (queue.exchange.name().into(), queue.routing_key.as_str().into());
-        channel
-            .queue_bind(queue.name.as_str().into(), exchange, key, QueueBindOptions::default(), FieldTable::default())
-            .await
-            .map_err(at("queue.bind"))?;
+        for (exchange, key) in &queue.bindings {
+            let (name, exchange, key) = (queue.name.as_str().into(), exchange.name().into(), key.as_str().into());
+            channel
+                .queue_bind(name, exchange, key, QueueBindOptions::default(), FieldTable::default())
+                .await
+                .map_err(at("queue.bind"))?;
+        }
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::properties;
 use super::publisher::{Epoch, PublishFault, Request};
-use crate::contract::{Field, WireMessage};
+use crate::contract::{Field, Route, WireMessage};
 
 /// Most unconfirmed messages of a channel. lapin scans all of them for each cumulative confirm, so more would
 /// cost more than it brings.
@@ -99,21 +99,17 @@ fn publish(channel: Channel, request: Request) -> BoxFuture<'static, Confirmed> 
     async move {
         let Request { route, message, answer } = request;
         let id = message.get(Field::MessageId).unwrap_or_default().to_owned();
-        let result = confirmed(&channel, &route.exchange, &route.routing_key, &message).await;
+        let result = confirmed(&channel, &route, &message).await;
         Confirmed { id, answer, result }
     }
     .boxed()
 }
 
-async fn confirmed(
-    channel: &Channel,
-    exchange: &str,
-    routing_key: &str,
-    message: &Arc<WireMessage>,
-) -> lapin::Result<Confirmation> {
-    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+async fn confirmed(channel: &Channel, route: &Route, message: &Arc<WireMessage>) -> lapin::Result<Confirmation> {
+    let options = BasicPublishOptions { mandatory: route.is_mandatory(), ..BasicPublishOptions::default() };
     let properties = properties::write(message);
-    channel.basic_publish(exchange.into(), routing_key.into(), options, &message.body, properties).await?.await
+    let (exchange, key) = (route.exchange.as_str().into(), route.routing_key.as_str().into());
+    channel.basic_publish(exchange, key, options, &message.body, properties).await?.await
 }
 
 /// Answers everything that is ready. False when the channel broke.

@@ -115,7 +115,7 @@ impl Publisher {
         let _ = epoch.wait_for(Option::is_some).await;
     }
 
-    /// Publishes persistent and mandatory, and waits for the broker's confirm.
+    /// Publishes persistent, mandatory where the route says so, and waits for the broker's confirm.
     ///
     /// # Errors
     /// [`PublishFault`]; only `Ok` means that a queue holds the message.

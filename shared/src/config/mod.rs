@@ -108,6 +108,7 @@ impl Config {
             deployment,
         };
         config.biller(&mut reader, process);
+        config.announcer(&mut reader, process, contract);
         reader.finish(config)
     }
 
@@ -117,6 +118,20 @@ impl Config {
         if process.is(Process::Ingress) && !there {
             let section = format!("[sources.{}]", self.billing.provider);
             reader.mistake("billing.provider", format!("names no source: add {section}"));
+        }
+    }
+
+    /// Workers seal the contract's events, so their key's grant has to cover them: a consumer would deny the rest.
+    fn announcer(&self, reader: &mut Reader, process: Process, contract: &CheckedContract) {
+        let Some(signer) = self.publishers.signer("worker").filter(|_| process.is(Process::Worker)) else { return };
+        let missing: Vec<String> = contract
+            .events()
+            .filter(|event| !signer.grant().types.contains(&event.name))
+            .map(|event| format!("{:?}", event.name.as_str()))
+            .collect();
+        if !missing.is_empty() {
+            let problem = format!("the worker's key must be granted the events it seals: add {}", missing.join(", "));
+            reader.mistake("publishers", problem);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The metadata of a message, parsed.
 
 use super::{
-    ActorKind, Field, IdFault, KeyId, Lane, MessageId, MessageType, Principal, Role, TenantId, Timestamp, WireFault,
-    WireMessage,
+    ActorKind, CommandIdentity, Field, IdFault, KeyId, Lane, MessageId, MessageType, Principal, Role, TenantId,
+    Timestamp, WireFault, WireMessage,
 };
 
 /// Why an authentic message still has no readable envelope.
@@ -38,7 +38,7 @@ pub struct Envelope {
     pub token: Option<(String, i64)>,
     /// Where a webhook came from.
     pub origin: Option<Origin>,
-    /// The inbox key where it is not the message id.
+    /// For a webhook its event within its source, which is the inbox key; for a command its idempotency key.
     pub dedupe_key: Option<String>,
     /// The whole story this message belongs to.
     pub correlation_id: Option<String>,
@@ -64,7 +64,28 @@ pub struct Origin {
 impl Envelope {
     /// The key under which the inbox remembers this message.
     pub fn inbox_key(&self) -> &str {
-        self.dedupe_key.as_deref().unwrap_or(self.message_id.as_str())
+        match (&self.origin, &self.dedupe_key) {
+            (Some(_), Some(key)) => key,
+            _ => self.message_id.as_str(),
+        }
+    }
+
+    /// The idempotency key of a command.
+    pub fn idempotency_key(&self) -> Option<&str> {
+        self.dedupe_key.as_deref().filter(|_| self.origin.is_none())
+    }
+
+    /// Does the message have the id that its dedupe key gives it? Without a key every id will do.
+    pub(super) fn has_its_own_id(&self, deployment: &str, body: &[u8]) -> bool {
+        let Some(key) = &self.dedupe_key else { return true };
+        if self.origin.is_some() {
+            return self.message_id == MessageId::derived(deployment, key);
+        }
+        let actor = self.principal.actor_id();
+        self.org_id.as_ref().is_some_and(|org| {
+            let identity = CommandIdentity { org, actor: &actor, command: &self.message_type, key, body };
+            self.message_id == MessageId::of_command(deployment, &identity)
+        })
     }
 
     /// Writes the envelope into wire fields. The seal comes after, see [`super::Signer`].

@@ -113,15 +113,60 @@ impl MessageType {
 }
 
 /// First item of every hash that makes a message id from a dedupe key.
-const MESSAGE_ID_DOMAIN: &str = "millrace-webhook-message-v1";
+const WEBHOOK_DOMAIN: &str = "millrace-webhook-message-v1";
+/// First item of every hash that makes a message id from an idempotency key.
+const COMMAND_DOMAIN: &str = "millrace-command-message-v1";
+/// First item of every hash that makes the id of an event.
+const EVENT_DOMAIN: &str = "millrace-event-message-v1";
+
+/// What makes two commands with one idempotency key the same command.
+#[derive(Debug, Clone, Copy)]
+pub struct CommandIdentity<'a> {
+    /// The tenant.
+    pub org: &'a TenantId,
+    /// Kind and id of the principal, as [`super::Principal::actor_id`] writes them.
+    pub actor: &'a str,
+    /// The command's wire name.
+    pub command: &'a MessageType,
+    /// The caller's idempotency key.
+    pub key: &'a str,
+    /// The body, byte for byte.
+    pub body: &'a [u8],
+}
 
 impl MessageId {
     /// The only message id that a dedupe key may have, so that inbox, parked rows, dead letters and audit lines agree on
     /// which message it is: UUIDv8 (RFC 9562) of the first 16 bytes of SHA-256 over domain, deployment and dedupe key,
     /// each after its length in bytes as a 32-bit big-endian number.
     pub fn derived(deployment: &str, dedupe_key: &str) -> Self {
+        Self::hashed(&[WEBHOOK_DOMAIN.as_bytes(), deployment.as_bytes(), dedupe_key.as_bytes()])
+    }
+
+    /// The only message id that a command with an idempotency key may have: UUIDv8 as above over domain, deployment,
+    /// tenant, actor, command, key and the 32 bytes of SHA-256(body). The same key with another body is another message,
+    /// which the worker then rejects.
+    pub fn of_command(deployment: &str, identity: &CommandIdentity<'_>) -> Self {
+        Self::hashed(&[
+            COMMAND_DOMAIN.as_bytes(),
+            deployment.as_bytes(),
+            identity.org.as_str().as_bytes(),
+            identity.actor.as_bytes(),
+            identity.command.as_str().as_bytes(),
+            identity.key.as_bytes(),
+            &Sha256::digest(identity.body),
+        ])
+    }
+
+    /// The id of the event of type `event` that the message `cause` of `publisher` led to: equal however often its
+    /// settlement is decided again.
+    pub fn of_event(deployment: &str, publisher: &PublisherName, cause: &MessageId, event: &MessageType) -> Self {
+        let texts = [EVENT_DOMAIN, deployment, publisher.as_str(), cause.as_str(), event.as_str()];
+        Self::hashed(&texts.map(str::as_bytes))
+    }
+
+    fn hashed(items: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
-        for item in [MESSAGE_ID_DOMAIN, deployment, dedupe_key] {
+        for item in items {
             hash.update(u32::try_from(item.len()).unwrap_or(u32::MAX).to_be_bytes());
             hash.update(item);
         }

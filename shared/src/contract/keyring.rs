@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    ActorKind, Envelope, EnvelopeFault, Field, KeyId, Lane, MessageId, MessageType, PublisherName, Role, SealKey,
-    TenantId, WireFault, WireMessage,
+    ActorKind, Envelope, EnvelopeFault, Field, KeyId, Lane, MessageId, MessageType, OperationId, PublisherName, Role,
+    SealKey, TenantId, WireFault, WireMessage,
 };
 
 /// Which tenants a key may speak for.
@@ -158,11 +158,15 @@ impl Keyring {
             return Err(SealFault::Forged);
         }
         let envelope = Envelope::read(wire).map_err(SealFault::Envelope)?;
-        let derived = envelope.dedupe_key.as_ref().map(|key| MessageId::derived(&self.deployment, key));
-        if derived.is_some_and(|derived| derived != envelope.message_id) {
+        if !envelope.has_its_own_id(&self.deployment, &wire.body) {
             return Err(SealFault::Envelope(EnvelopeFault::Malformed(Field::MessageId)));
         }
         Ok(Opened { publisher: Arc::clone(publisher), envelope })
+    }
+
+    /// Every key of one publisher: during a rotation there are several.
+    pub fn keys_of<'k>(&'k self, publisher: &'k PublisherName) -> impl Iterator<Item = &'k SealKey> {
+        self.publishers.values().filter(move |entry| entry.name == *publisher).map(|entry| &entry.key)
     }
 
     /// A signer with one of the keys, if it is here.
@@ -185,9 +189,25 @@ impl Signer {
         &self.publisher.name
     }
 
+    /// What its key may send.
+    pub fn grant(&self) -> &Grant {
+        &self.publisher.grant
+    }
+
+    /// The operation id of a command that this signer sealed for a tenant.
+    pub fn operation(&self, org: &TenantId, message_id: &MessageId) -> OperationId {
+        OperationId::new(&self.publisher.key, &self.deployment, org, message_id)
+    }
+
     /// Name of the deployment whose messages it seals.
     pub fn deployment(&self) -> &str {
         &self.deployment
+    }
+
+    /// A signer for a program that holds one key and none of the deployment's configuration. What it may send is decided
+    /// by the workers, from the grant in theirs.
+    pub fn alone(deployment: &str, publisher: Publisher) -> Self {
+        Self { deployment: deployment.to_owned(), publisher: Arc::new(publisher) }
     }
 
     /// The better of the lanes that this key's grant allows, for a message that wants `lane`.
@@ -210,7 +230,7 @@ impl Signer {
 #[cfg(test)]
 mod tests {
     use super::super::seal::SEALED_FIELDS;
-    use super::super::{Origin, Principal, Timestamp};
+    use super::super::{CommandIdentity, Origin, Principal, Timestamp};
     use super::*;
     use proptest::prelude::*;
 
@@ -294,6 +314,33 @@ mod tests {
         let wire = signer.seal(&two_names, Lane::Main, Vec::new()).unwrap();
         let expected = SealFault::Envelope(EnvelopeFault::Malformed(Field::MessageId));
         assert_eq!(ring().open(&wire).unwrap_err(), expected);
+    }
+
+    #[test]
+    fn an_idempotency_key_has_one_message_id_for_each_body() {
+        let signer = ring().signer(&KeyId::parse("ingress-1").unwrap()).unwrap();
+        let mut command = Envelope { origin: None, ..envelope() };
+        command.org_id = Some(TenantId::parse("acme").unwrap());
+        command.dedupe_key = Some("k1".into());
+        let body = br#"{"name":"x"}"#;
+        let identity = CommandIdentity {
+            org: command.org_id.as_ref().unwrap(),
+            actor: &command.principal.actor_id(),
+            command: &command.message_type,
+            key: "k1",
+            body,
+        };
+        let own = MessageId::of_command("demo", &identity);
+        assert_ne!(own, MessageId::of_command("demo", &CommandIdentity { body: b"{}", ..identity }));
+        assert_ne!(own, MessageId::of_command("demo", &CommandIdentity { key: "k2", ..identity }));
+        assert_ne!(own, MessageId::of_command("demo", &CommandIdentity { actor: "user:other", ..identity }));
+        let opens = |envelope: &Envelope| ring().open(&signer.seal(envelope, Lane::Main, body.to_vec()).unwrap());
+        let expected = SealFault::Envelope(EnvelopeFault::Malformed(Field::MessageId));
+        assert_eq!(opens(&command).unwrap_err(), expected);
+        command.message_id = own.clone();
+        let opened = opens(&command).unwrap();
+        assert_eq!(opened.envelope.inbox_key(), own.as_str());
+        assert_eq!(opened.envelope.idempotency_key(), Some("k1"));
     }
 
     #[test]

@@ -5,8 +5,11 @@
 
 mod audit;
 mod envelope;
+mod event;
 mod ids;
 mod keyring;
+mod object;
+mod operation;
 mod outcome;
 mod payload;
 pub mod payloads;
@@ -20,10 +23,13 @@ mod wire;
 
 pub use audit::{AuditEvent, AuditEventKey, AuditLineFault};
 pub use envelope::{Envelope, EnvelopeFault, Origin};
-pub use ids::{IdFault, KeyId, MessageId, MessageType, PublisherName, TenantId, WorkerName};
+pub use event::{Event, EventEntry};
+pub use ids::{CommandIdentity, IdFault, KeyId, MessageId, MessageType, PublisherName, TenantId, WorkerName};
 pub use keyring::{Grant, Keyring, Opened, OutsideGrant, Publisher, SealFault, Signer, Tenants};
+pub use object::{Object, is_clean};
+pub use operation::OperationId;
 pub use outcome::Outcome;
-pub use payload::{Link, Malformed, Payload, Tenancy};
+pub use payload::{Callers, Gate, Link, Malformed, Payload, Tenancy};
 pub use principal::{ActorKind, Principal, Role};
 pub use registry::{CheckedContract, Contract, ContractFault, PayloadEntry, Provider, SourceEntry};
 pub use roles::{Action, Permission, RoleTable};

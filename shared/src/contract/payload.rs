@@ -1,21 +1,23 @@
 //! What a body is, where its tenant comes from, and what it takes to be allowed.
 
-use super::{Permission, Principal};
+use std::borrow::Cow;
+
+use super::{ActorKind, Permission, Principal};
 
 /// The body is not what its type says. Final: the same bytes will never parse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct Malformed {
     /// Path of the offending field, or `body`.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// What is wrong with it; never the value.
     pub problem: &'static str,
 }
 
 impl Malformed {
     /// Names a field and what is wrong with it.
-    pub const fn new(field: &'static str, problem: &'static str) -> Self {
-        Self { field, problem }
+    pub fn new(field: impl Into<Cow<'static, str>>, problem: &'static str) -> Self {
+        Self { field: field.into(), problem }
     }
 }
 
@@ -43,6 +45,47 @@ pub enum Tenancy {
     Unhandled,
 }
 
+/// Whose messages of a type are taken at all, before any role is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Callers {
+    /// A tenant's users and services, each as far as its role goes.
+    Members,
+    /// Services alone, as far as their publisher's grant goes: no role of a tenant reaches it.
+    Services,
+    /// Webhook sources.
+    Webhooks,
+    /// The ingress, in the name of whom it refused.
+    Edge,
+}
+
+impl Callers {
+    /// Is this kind of principal among them? Millrace itself and its operators are always.
+    pub fn include(self, kind: ActorKind) -> bool {
+        match (self, kind) {
+            (Self::Edge, _) | (_, ActorKind::System | ActorKind::Operator) => true,
+            (Self::Members, kind) => matches!(kind, ActorKind::User | ActorKind::Service),
+            (Self::Services, kind) => kind == ActorKind::Service,
+            (Self::Webhooks, kind) => kind == ActorKind::Webhook,
+        }
+    }
+
+    /// True for commands, which the edge serves and services publish.
+    pub fn are_callers_of_commands(self) -> bool {
+        matches!(self, Self::Members | Self::Services)
+    }
+}
+
+/// In which standing a tenant has to be for a type of message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Gate {
+    /// Neither suspended nor held back by what it owes.
+    GoodStanding,
+    /// There, and not closed: paying, leaving and taking one's data along stay open at every level.
+    Open,
+    /// Whatever it is, even if it is not there yet.
+    Always,
+}
+
 /// A body with a stable wire name and the permission it takes.
 pub trait Payload: Sized + Send + Sync + 'static {
     /// Stable wire name.
@@ -51,12 +94,21 @@ pub trait Payload: Sized + Send + Sync + 'static {
     const SCHEMA_VERSION: u32 = 1;
     /// Asked early at the edge and for real in the worker.
     const PERMISSION: Permission;
+    /// Who may send it.
+    const CALLERS: Callers = Callers::Members;
+    /// What its tenant's standing has to be.
+    const GATE: Gate = Gate::GoodStanding;
 
     /// Reads the body.
     ///
     /// # Errors
     /// [`Malformed`] names the field; at the edge that is a 422, in a worker poison.
     fn parse(body: &[u8]) -> Result<Self, Malformed>;
+
+    /// JSON Schema of the body, for the OpenAPI and AsyncAPI documents.
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "object" })
+    }
 
     /// Where the tenant stands.
     fn tenancy(&self) -> Tenancy {

@@ -20,6 +20,11 @@ pub enum ActorKind {
 impl ActorKind {
     const ALL: [Self; 5] = [Self::User, Self::Service, Self::Webhook, Self::System, Self::Operator];
 
+    /// True for the kinds that send commands and ask what became of them.
+    pub fn sends_commands(self) -> bool {
+        matches!(self, Self::User | Self::Service)
+    }
+
     /// The text on the wire.
     pub fn as_str(self) -> &'static str {
         match self {

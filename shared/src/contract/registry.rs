@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{MessageType, Payload, Permission, RoleTable, WorkerName};
+use serde_json::Value;
+
+use super::{Callers, Event, EventEntry, Gate, Malformed, MessageType, Payload, Permission, RoleTable, WorkerName};
 
 /// A payload type as the contract lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct PayloadEntry {
     /// Stable wire name.
     pub name: MessageType,
@@ -13,8 +15,31 @@ pub struct PayloadEntry {
     pub worker: WorkerName,
     /// What it takes to be allowed.
     pub permission: Permission,
+    /// Who may send it.
+    pub callers: Callers,
+    /// What its tenant's standing has to be.
+    pub gate: Gate,
     /// Newest shape this build reads.
     pub schema_version: u32,
+    /// JSON Schema of the body.
+    pub schema: Value,
+    /// Reads a body as its worker will, and forgets it: the edge's early answer.
+    pub check: fn(&[u8]) -> Result<(), Malformed>,
+}
+
+impl PayloadEntry {
+    fn of<P: Payload>(name: MessageType, worker: WorkerName) -> Self {
+        Self {
+            name,
+            worker,
+            permission: P::PERMISSION,
+            callers: P::CALLERS,
+            gate: P::GATE,
+            schema_version: P::SCHEMA_VERSION,
+            schema: P::schema(),
+            check: |body| P::parse(body).map(drop),
+        }
+    }
 }
 
 /// A webhook provider that Millrace can verify, and the message type its events become.
@@ -73,8 +98,18 @@ pub struct Contract {
     resources: Vec<String>,
     roles: RoleTable,
     workers: Vec<String>,
-    payloads: Vec<(String, Option<String>, Permission, u32)>,
+    payloads: Vec<Listed>,
+    events: Vec<(&'static str, u32, Value)>,
     sources: Vec<(Provider, &'static str)>,
+}
+
+/// A payload type before its names are checked.
+#[derive(Debug, Clone)]
+struct Listed {
+    name: &'static str,
+    worker: Option<String>,
+    permission: Permission,
+    entry: fn(MessageType, WorkerName) -> PayloadEntry,
 }
 
 impl Contract {
@@ -104,7 +139,14 @@ impl Contract {
     #[must_use]
     pub fn command<P: Payload>(mut self) -> Self {
         let worker = self.workers.last().cloned();
-        self.payloads.push((P::NAME.to_owned(), worker, P::PERMISSION, P::SCHEMA_VERSION));
+        self.payloads.push(Listed { name: P::NAME, worker, permission: P::PERMISSION, entry: PayloadEntry::of::<P> });
+        self
+    }
+
+    /// Adds an event that applied messages may lead to.
+    #[must_use]
+    pub fn event<E: Event>(mut self) -> Self {
+        self.events.push((E::NAME, E::SCHEMA_VERSION, E::schema()));
         self
     }
 
@@ -125,22 +167,23 @@ impl Contract {
         duplicates("resource", &self.resources, &mut faults);
         duplicates("worker", &self.workers, &mut faults);
         duplicates("source", self.sources.iter().map(|(p, _)| p.as_str()), &mut faults);
-        duplicates("message type", self.payloads.iter().map(|(n, ..)| n.as_str()), &mut faults);
+        let names = self.payloads.iter().map(|listed| listed.name).chain(self.events.iter().map(|(name, ..)| *name));
+        duplicates("message type", names, &mut faults);
         let workers = self.workers.iter().filter_map(|w| named(w, WorkerName::parse, &mut faults)).collect();
         let mut payloads = BTreeMap::new();
-        for (name, worker, permission, schema_version) in &self.payloads {
+        for Listed { name, worker, permission, entry } in &self.payloads {
             if !known.contains(permission.resource) {
-                faults.push(ContractFault::UnknownResource(name.clone(), permission.resource.to_owned()));
+                faults.push(ContractFault::UnknownResource((*name).to_owned(), permission.resource.to_owned()));
             }
             let Some(worker) = worker else {
-                faults.push(ContractFault::NoWorker(name.clone()));
+                faults.push(ContractFault::NoWorker((*name).to_owned()));
                 continue;
             };
             let Some(parsed) = named(name, MessageType::parse, &mut faults) else { continue };
             let Ok(worker) = WorkerName::parse(worker) else { continue };
-            let entry = PayloadEntry { name: parsed, worker, permission: *permission, schema_version: *schema_version };
-            payloads.insert(name.clone(), entry);
+            payloads.insert((*name).to_owned(), entry(parsed, worker));
         }
+        let events = events(self.events, &mut faults);
         let mut sources = Vec::new();
         for (provider, name) in self.sources {
             match payloads.get(name) {
@@ -149,11 +192,18 @@ impl Contract {
             }
         }
         if faults.is_empty() {
-            Ok(CheckedContract { roles: self.roles, workers, payloads, sources })
+            Ok(CheckedContract { roles: self.roles, resources: self.resources, workers, payloads, events, sources })
         } else {
             Err(faults)
         }
     }
+}
+
+fn events(listed: Vec<(&'static str, u32, Value)>, faults: &mut Vec<ContractFault>) -> BTreeMap<String, EventEntry> {
+    let named = listed.into_iter().filter_map(|(name, schema_version, schema)| {
+        Some(EventEntry { name: named(name, MessageType::parse, faults)?, schema_version, schema })
+    });
+    named.map(|entry| (entry.name.to_string(), entry)).collect()
 }
 
 fn duplicates(kind: &'static str, names: impl IntoIterator<Item = impl AsRef<str>>, faults: &mut Vec<ContractFault>) {
@@ -177,8 +227,10 @@ fn named<T>(
 #[derive(Debug, Clone)]
 pub struct CheckedContract {
     roles: RoleTable,
+    resources: Vec<String>,
     workers: Vec<WorkerName>,
     payloads: BTreeMap<String, PayloadEntry>,
+    events: BTreeMap<String, EventEntry>,
     sources: Vec<SourceEntry>,
 }
 
@@ -186,6 +238,31 @@ impl CheckedContract {
     /// The role table.
     pub fn roles(&self) -> &RoleTable {
         &self.roles
+    }
+
+    /// The resources that permissions are about, in the order in which they were listed.
+    pub fn resources(&self) -> &[String] {
+        &self.resources
+    }
+
+    /// Every payload type, by name.
+    pub fn payloads(&self) -> impl Iterator<Item = &PayloadEntry> {
+        self.payloads.values()
+    }
+
+    /// The payload types that tenants' users and services send.
+    pub fn commands(&self) -> impl Iterator<Item = &PayloadEntry> {
+        self.payloads.values().filter(|entry| entry.callers.are_callers_of_commands())
+    }
+
+    /// The events that applied messages may lead to, by name.
+    pub fn events(&self) -> impl Iterator<Item = &EventEntry> {
+        self.events.values()
+    }
+
+    /// An event by its wire name.
+    pub fn event(&self, name: &str) -> Option<&EventEntry> {
+        self.events.get(name)
     }
 
     /// The workers with a queue of their own.

@@ -35,6 +35,8 @@ impl Lane {
 pub enum Exchange {
     /// Work for the workers; routed by `<worker>.<lane>`.
     Work,
+    /// Work of services that publish by themselves: routed by `<worker>`, and to overflow lanes alone.
+    Direct,
     /// Audit events.
     Audit,
     /// Events for whoever has a grant.
@@ -58,12 +60,13 @@ pub enum ExchangeKind {
 
 impl Exchange {
     /// All exchanges.
-    pub const ALL: [Self; 5] = [Self::Work, Self::Audit, Self::Events, Self::Dead, Self::Quarantine];
+    pub const ALL: [Self; 6] = [Self::Work, Self::Direct, Self::Audit, Self::Events, Self::Dead, Self::Quarantine];
 
     /// Its name on the broker.
     pub fn name(self) -> &'static str {
         match self {
             Self::Work => "millrace.work",
+            Self::Direct => "millrace.direct",
             Self::Audit => "millrace.audit",
             Self::Events => "millrace.events",
             Self::Dead => "millrace.dead",
@@ -74,7 +77,7 @@ impl Exchange {
     /// How it routes.
     pub fn kind(self) -> ExchangeKind {
         match self {
-            Self::Work | Self::Audit => ExchangeKind::Direct,
+            Self::Work | Self::Direct | Self::Audit => ExchangeKind::Direct,
             Self::Events => ExchangeKind::Topic,
             Self::Dead | Self::Quarantine => ExchangeKind::Fanout,
         }
@@ -96,21 +99,34 @@ impl Route {
         Self { exchange: Exchange::Work.name().to_owned(), routing_key: format!("{worker}.{}", lane.as_str()) }
     }
 
+    /// Into a worker's overflow lane, for a service that publishes by itself.
+    pub fn direct(worker: &WorkerName) -> Self {
+        Self { exchange: Exchange::Direct.name().to_owned(), routing_key: worker.to_string() }
+    }
+
+    /// To whoever consumes events of this type.
+    pub fn event(event: &MessageType) -> Self {
+        Self { exchange: Exchange::Events.name().to_owned(), routing_key: event.to_string() }
+    }
+
+    /// Must a queue take it? An event that nobody consumes is nobody's loss.
+    pub fn is_mandatory(&self) -> bool {
+        self.exchange != Exchange::Events.name()
+    }
+
     /// Into the audit queue.
     pub fn audit() -> Self {
         Self { exchange: Exchange::Audit.name().to_owned(), routing_key: Topology::AUDIT_QUEUE.to_owned() }
     }
 }
 
-/// A queue with its binding. All are durable quorum queues.
+/// A queue with its bindings. All are durable quorum queues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueSpec {
     /// Name.
     pub name: String,
-    /// The exchange it is bound to.
-    pub exchange: Exchange,
-    /// The binding's key.
-    pub routing_key: String,
+    /// The exchanges it is bound to, each with the binding's key.
+    pub bindings: Vec<(Exchange, String)>,
     /// One active consumer at a time; only the audit queue.
     pub single_active_consumer: bool,
 }
@@ -189,18 +205,17 @@ impl Topology {
         let mut queues = Vec::new();
         for worker in contract.workers() {
             for lane in Lane::ALL {
-                queues.push(QueueSpec {
-                    name: Self::work_queue(worker, lane),
-                    exchange: Exchange::Work,
-                    routing_key: Route::work(worker, lane).routing_key,
-                    single_active_consumer: false,
-                });
+                let mut bindings = vec![(Exchange::Work, Route::work(worker, lane).routing_key)];
+                if lane == Lane::Overflow {
+                    bindings.push((Exchange::Direct, Route::direct(worker).routing_key));
+                }
+                let name = Self::work_queue(worker, lane);
+                queues.push(QueueSpec { name, bindings, single_active_consumer: false });
             }
         }
         let fixed = |name: &str, exchange, single_active_consumer| QueueSpec {
             name: name.to_owned(),
-            exchange,
-            routing_key: name.to_owned(),
+            bindings: vec![(exchange, name.to_owned())],
             single_active_consumer,
         };
         queues.push(fixed(Self::AUDIT_QUEUE, Exchange::Audit, true));

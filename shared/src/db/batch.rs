@@ -22,7 +22,7 @@
 //! ```
 //! ```compile_fail,E0451
 //! fn handler<'a>(scope: millrace::db::ScopedTx<'a>) -> millrace::db::TenantTx<'a> {
-//!     millrace::db::TenantTx { scope }
+//!     millrace::db::TenantTx { scope, principal: millrace::contract::Principal::system("x") }
 //! }
 //! ```
 //!
@@ -40,7 +40,7 @@ use sqlx::postgres::{PgConnection, PgTransaction};
 use uuid::Uuid;
 
 use super::{AppPool, ContextKey, DbFault};
-use crate::contract::{ActorKind, Permission, Principal, RoleTable, TenantId};
+use crate::contract::{Principal, TenantId};
 
 /// The one transaction of a batch. Dropped without commit it rolls back.
 #[derive(Debug)]
@@ -102,30 +102,14 @@ pub struct ScopedTx<'a> {
     context: SecretString,
 }
 
-/// A principal that may not do what its message asks; the scope is handed back, since the batch goes on.
-#[derive(Debug)]
-pub struct Denied<'a> {
-    /// Still in scope.
-    pub(crate) scope: ScopedTx<'a>,
-    /// Which rule said no.
-    pub(crate) rule: &'static str,
-}
+impl ScopedTx<'_> {
+    /// For the statements of authorization, inside the scope.
+    pub(super) fn conn(&mut self) -> &mut PgConnection {
+        self.batch.conn()
+    }
 
-impl<'a> ScopedTx<'a> {
-    /// Lets a principal in, or says which rule keeps it out. Webhook, system and operator principals carry no
-    /// role: the grant of their publisher's key has bounded them before.
-    pub(crate) fn authorize(
-        self,
-        principal: &Principal,
-        permission: Permission,
-        roles: &RoleTable,
-    ) -> Result<TenantTx<'a>, Denied<'a>> {
-        let allowed = match (principal.kind, principal.role) {
-            (ActorKind::Webhook | ActorKind::System | ActorKind::Operator, _) => true,
-            (ActorKind::User | ActorKind::Service, Some(role)) => roles.allows(role, permission),
-            (ActorKind::User | ActorKind::Service, None) => false,
-        };
-        if allowed { Ok(TenantTx { scope: self }) } else { Err(Denied { scope: self, rule: "role_table" }) }
+    pub(super) fn tenant(&self) -> &TenantId {
+        &self.tenant
     }
 
     /// Verifies that the context is still the one that was set, and clears it.
@@ -147,7 +131,8 @@ impl<'a> ScopedTx<'a> {
 /// What a handler holds of the database: one tenant's rows, in the batch's transaction, for a principal that may.
 #[derive(Debug)]
 pub struct TenantTx<'a> {
-    scope: ScopedTx<'a>,
+    pub(super) scope: ScopedTx<'a>,
+    pub(super) principal: Principal,
 }
 
 impl<'a> TenantTx<'a> {
@@ -159,6 +144,11 @@ impl<'a> TenantTx<'a> {
     /// The tenant in scope.
     pub fn tenant(&self) -> &TenantId {
         &self.scope.tenant
+    }
+
+    /// Who asks, with the role it has now: the lesser of its token's and its membership's.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
     }
 
     /// A fresh id for a row of ours: UUIDv7, so that keys grow with time and leak no volume.

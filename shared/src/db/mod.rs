@@ -1,5 +1,6 @@
 //! The only place where a pool exists, a tenant context is set, or a role is entered.
 
+mod authorize;
 mod batch;
 mod context;
 mod fault;
@@ -7,7 +8,9 @@ mod operator;
 mod pool;
 mod probe;
 
-pub use batch::{BatchTx, Denied, ScopedTx, TenantTx};
+pub use authorize::Refused;
+pub(crate) use authorize::{Refusal, Request};
+pub use batch::{BatchTx, ScopedTx, TenantTx};
 pub use context::ContextKey;
 pub use fault::DbFault;
 pub(crate) use fault::is_timeout;

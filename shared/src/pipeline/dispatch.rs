@@ -3,8 +3,9 @@
 use super::fate::{Changed, Fate, Fault};
 use super::open::Parcel;
 use super::road::{Culprits, Interrupted, Road, Step};
+use super::{idempotency, resolve::UNRESOLVED_WINDOW};
 use crate::contract::TenantId;
-use crate::db::{BatchTx, DbFault, ScopedTx, is_timeout};
+use crate::db::{BatchTx, DbFault, Refusal, ScopedTx, is_timeout};
 use crate::telemetry::chain;
 
 /// Handles every claimed message. A failure that leaves the transaction usable is noted and the run goes on, so that
@@ -43,7 +44,7 @@ async fn tenant_group(
             culprits.push((*place, Fate::Dead { code, attempts }));
             continue;
         }
-        let (ended, back) = handle(road, scope, step.parcel).await;
+        let (ended, back) = handle(road, scope, step.parcel).await?;
         scope = back;
         match ended {
             Ok(fate) => step.fate = Some(fate),
@@ -67,17 +68,31 @@ async fn tenant_group(
     Ok(scope.leave().await?)
 }
 
-/// Authorizes one message and hands it to its handler. A denial is a settlement, not a failure.
-async fn handle<'t>(road: &Road, scope: ScopedTx<'t>, parcel: &Parcel) -> (Result<Fate, Fault>, ScopedTx<'t>) {
+/// Authorizes one message and hands it to its handler. A refusal is a settlement, not a failure.
+async fn handle<'t>(
+    road: &Road,
+    scope: ScopedTx<'t>,
+    parcel: &Parcel,
+) -> Result<(Result<Fate, Fault>, ScopedTx<'t>), DbFault> {
     let (Some(prepared), Some(opened)) = (&parcel.prepared, &parcel.opened) else {
-        return (Err(Fault::Poison { code: "unprepared" }), scope);
+        return Ok((Err(Fault::Poison { code: "unprepared" }), scope));
     };
-    match scope.authorize(&opened.envelope.principal, prepared.permission(), road.roles()) {
-        Err(denied) => (Ok(Fate::Denied { rule: denied.rule }), denied.scope),
-        Ok(mut tx) => {
-            let ended: Result<Changed, Fault> = prepared.run(&mut tx).await;
-            (ended.map(Fate::Applied), tx.release())
-        }
+    let mut tx = match scope.authorize(prepared.request(), road.roles()).await? {
+        Ok(tx) => tx,
+        Err(refused) => return Ok((Ok(fate_of_refusal(refused.why)), refused.scope)),
+    };
+    let ended: Result<Changed, Fault> = match idempotency::reserve(&mut tx, &opened.envelope).await {
+        Ok(()) => prepared.run(&mut tx).await,
+        Err(fault) => Err(fault),
+    };
+    Ok((ended.map(Fate::Applied), tx.release()))
+}
+
+fn fate_of_refusal(why: Refusal) -> Fate {
+    match why {
+        Refusal::Denied(rule) => Fate::Denied { rule },
+        Refusal::Rejected(code) => Fate::Rejected { code },
+        Refusal::TenantUnknown => Fate::Wait { code: "tenant_unknown", window: UNRESOLVED_WINDOW },
     }
 }
 

@@ -1,9 +1,10 @@
-//! Emit: one audit event for each settlement, sealed and stored in the outbox before the COMMIT.
+//! Emit: one audit event for each settlement and the events of what was applied, sealed and stored in the outbox before
+//! the COMMIT.
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::fate::{Changed, Fate};
+use super::fate::{Changed, Fate, Happened};
 use super::outbox::{OutboxRow, store};
 use super::road::{Road, RoadFault, Step};
 use crate::contract::{
@@ -12,7 +13,7 @@ use crate::contract::{
 };
 use crate::db::BatchTx;
 
-/// Stores the audit events of everything settled in this run.
+/// Stores the audit events of everything settled in this run, and the events of what was applied.
 pub(super) async fn emit(
     road: &Road,
     tx: &mut BatchTx,
@@ -25,6 +26,11 @@ pub(super) async fn emit(
         let Some((fate, outcome)) = step.fate.as_ref().and_then(|fate| Some((fate, fate.outcome()?))) else { continue };
         let event = settlement(road, step, fate, outcome, now, &policy_version);
         rows.push(OutboxRow::audit(&road.signer, &event, now).map_err(RoadFault::Audit)?);
+        if let Fate::Applied(changed) = fate {
+            for happened in &changed.events {
+                rows.extend(announcement(road, step, happened, now).map_err(RoadFault::Audit)?);
+            }
+        }
     }
     store(tx.conn(), &rows).await.map_err(crate::db::DbFault::from)?;
     Ok(rows)
@@ -41,7 +47,7 @@ fn settlement(
     let parcel = step.parcel;
     let envelope = parcel.opened.as_ref().map(|opened| &opened.envelope);
     let (resource_type, resource_id) = match fate {
-        Fate::Applied(Changed { resource_type, resource_id }) => (*resource_type, resource_id.clone()),
+        Fate::Applied(Changed { resource_type, resource_id, .. }) => (*resource_type, resource_id.clone()),
         _ => ("message", parcel.message_id()),
     };
     let action = match (&parcel.prepared, envelope) {
@@ -68,6 +74,36 @@ fn settlement(
         outcome: outcome.to_string(),
         policy_version: policy_version.to_owned(),
     }
+}
+
+/// An event of an applied message, sealed by this worker. Its id follows from its cause, so that a copy of it is known.
+fn announcement(
+    road: &Road,
+    step: &Step<'_>,
+    happened: &Happened,
+    now: Timestamp,
+) -> Result<Option<OutboxRow>, Box<dyn std::error::Error + Send + Sync>> {
+    let Some(opened) = &step.parcel.opened else { return Ok(None) };
+    let cause = &opened.envelope;
+    let event = MessageType::parse(happened.name)?;
+    let envelope = Envelope {
+        message_id: MessageId::of_event(road.signer.deployment(), &opened.publisher.name, &cause.message_id, &event),
+        message_type: event,
+        schema_version: happened.schema_version,
+        content_type: "application/json".to_owned(),
+        org_id: step.tenant.clone(),
+        principal: Principal::system(road.signer.publisher().as_str()),
+        token: None,
+        origin: None,
+        dedupe_key: None,
+        correlation_id: Some(cause.correlation_id.clone().unwrap_or_else(|| cause.message_id.to_string())),
+        causation_id: Some(cause.message_id.clone()),
+        issued_at: now,
+        expected_version: None,
+    };
+    let route = Route::event(&envelope.message_type);
+    let wire = road.signer.seal(&envelope, Lane::Main, happened.body.clone())?;
+    Ok(Some(OutboxRow { id: Uuid::now_v7(), route, wire: std::sync::Arc::new(wire) }))
 }
 
 /// Ids and codes only. The tenant that an unauthentic message claims stands here and nowhere else.

@@ -2,19 +2,38 @@
 
 use std::time::Duration;
 
-use crate::contract::Outcome;
+use crate::contract::{Event, Outcome};
 
 /// What a handler changed. Success has to name its target, so that the audit line cannot be forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
     pub(super) resource_type: &'static str,
     pub(super) resource_id: String,
+    pub(super) events: Vec<Happened>,
+}
+
+/// An event on its way to the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Happened {
+    pub(super) name: &'static str,
+    pub(super) schema_version: u32,
+    pub(super) body: Vec<u8>,
 }
 
 impl Changed {
     /// The resource that was created, changed or removed.
     pub fn resource(resource_type: &'static str, resource_id: impl Into<String>) -> Self {
-        Self { resource_type, resource_id: resource_id.into() }
+        Self { resource_type, resource_id: resource_id.into(), events: Vec::new() }
+    }
+
+    /// Tells the world, once the change is committed. At most one event of a type for one message.
+    ///
+    /// # Errors
+    /// The event cannot be rendered as JSON, which no retry heals.
+    pub fn with_event<E: Event>(mut self, event: &E) -> Result<Self, Fault> {
+        let body = serde_json::to_vec(event).map_err(|_| Fault::Poison { code: "event_unrenderable" })?;
+        self.events.push(Happened { name: E::NAME, schema_version: E::SCHEMA_VERSION, body });
+        Ok(self)
     }
 }
 

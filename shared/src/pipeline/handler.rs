@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use super::fate::{Changed, Fault};
 use crate::contract::{
-    CheckedContract, Envelope, Malformed, MessageId, Payload, PayloadEntry, Permission, Principal, Tenancy, Timestamp,
-    WorkerName,
+    CheckedContract, Envelope, Malformed, MessageId, Payload, PayloadEntry, Principal, Tenancy, Timestamp, WorkerName,
 };
-use crate::db::TenantTx;
+use crate::db::{Request, TenantTx};
 
 /// A payload on its way to its handler. It carries the times a handler needs, so that handlers need no clock and a
 /// rerun decides the same.
@@ -19,8 +18,12 @@ pub struct Message<P> {
     pub payload: P,
     /// Equal for every copy of this message.
     pub id: MessageId,
-    /// For whom it acts.
+    /// For whom it acts, as it was sealed; [`TenantTx::principal`] has the role it has now.
     pub principal: Principal,
+    /// `iat` of the token behind a command, in unix seconds.
+    pub token_iat: Option<i64>,
+    /// The resource version that the caller expects.
+    pub expected_version: Option<i64>,
     /// When its publisher sealed it; for webhooks the time of receipt.
     pub received_at: Timestamp,
     /// When this batch began.
@@ -51,7 +54,7 @@ pub(super) trait Prepared: Send + Sync {
     fn tenancy(&self) -> Tenancy;
     fn action(&self) -> &str;
     fn actor(&self) -> String;
-    fn permission(&self) -> Permission;
+    fn request(&self) -> Request<'_>;
     fn run<'a>(&'a self, tx: &'a mut TenantTx<'_>) -> Handling<'a>;
 }
 
@@ -73,8 +76,14 @@ impl<H: Handler> Prepared for Bound<H> {
         self.message.payload.actor(&self.message.principal)
     }
 
-    fn permission(&self) -> Permission {
-        H::Payload::PERMISSION
+    fn request(&self) -> Request<'_> {
+        Request {
+            principal: &self.message.principal,
+            token_iat: self.message.token_iat,
+            permission: H::Payload::PERMISSION,
+            callers: H::Payload::CALLERS,
+            gate: H::Payload::GATE,
+        }
     }
 
     fn run<'a>(&'a self, tx: &'a mut TenantTx<'_>) -> Handling<'a> {
@@ -107,6 +116,8 @@ impl Handlers {
                 payload: H::Payload::parse(body)?,
                 id: envelope.message_id.clone(),
                 principal: envelope.principal.clone(),
+                token_iat: envelope.token.as_ref().map(|(_, iat)| *iat),
+                expected_version: envelope.expected_version,
                 received_at: envelope.issued_at,
                 decided_at,
             };

@@ -129,7 +129,7 @@ impl Road {
                 return Parcel::decided(wire, Some(opened), fate, redelivered);
             }
             Some(Err(malformed)) => {
-                tracing::warn!(message.id = %opened.envelope.message_id, field = malformed.field, "malformed payload");
+                tracing::warn!(message.id = %opened.envelope.message_id, field = %malformed.field, "malformed payload");
                 return Parcel::dead(wire, Some(opened), "malformed", redelivered);
             }
             Some(Ok(prepared)) => prepared,

@@ -8,8 +8,8 @@ use super::road::Step;
 use crate::contract::TenantId;
 use crate::db::{BatchTx, DbFault};
 
-/// How long a message waits for its customer to be linked to a tenant.
-const UNRESOLVED_WINDOW: Duration = Duration::from_secs(24 * 3_600);
+/// How long a message waits for its tenant to be made, or its customer to be linked to one.
+pub(super) const UNRESOLVED_WINDOW: Duration = Duration::from_secs(24 * 3_600);
 
 /// Fills in every step's tenant, all links in one round trip; an unknown one has to wait.
 pub(super) async fn tenants(tx: &mut BatchTx, steps: &mut [Step<'_>]) -> Result<(), DbFault> {

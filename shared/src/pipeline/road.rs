@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::fate::Fate;
 use super::open::Parcel;
 use super::outbox::OutboxRow;
-use super::{Handlers, bury, claim, dispatch, emit, park, resolve};
+use super::{Handlers, bury, claim, dispatch, emit, operations, park, resolve};
 use crate::amqp::Delivered;
 use crate::config::RetryConfig;
 use crate::contract::{AuditEventKey, CheckedContract, Keyring, RoleTable, Signer, TenantId, Timestamp, WorkerName};
@@ -149,7 +149,7 @@ impl Road {
         }
     }
 
-    /// One transaction: resolve, claim, scope, authorize, handle, park, bury, emit, COMMIT.
+    /// One transaction: resolve, claim, scope, authorize, handle, park, bury, record, emit, COMMIT.
     async fn run(&self, parcels: &[Parcel], now: Timestamp) -> Result<Vec<OutboxRow>, Interrupted> {
         let began = std::time::Instant::now();
         let mut steps: Vec<Step<'_>> =
@@ -167,6 +167,7 @@ impl Road {
         }
         park::park(self, &mut tx, &mut steps, now).await?;
         bury::bury(self, &mut tx, &mut steps).await?;
+        operations::record(&mut tx, &steps, now).await?;
         let rows = emit::emit(self, &mut tx, &steps, now).await?;
         tx.commit().await?;
         self.count(&steps, began.elapsed());

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use millrace::handlers;
-use millrace_workers::billing::ApplyStripeEvent;
+use millrace_workers::billing::{ApplyStripeEvent, ChangePlan, LinkCustomer};
 
 fn main() -> ExitCode {
-    millrace_workers::run(millrace::builtin(), "billing", handlers![ApplyStripeEvent])
+    millrace_workers::run(millrace::builtin(), "billing", handlers![ApplyStripeEvent, ChangePlan, LinkCustomer])
 }

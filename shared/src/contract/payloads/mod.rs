@@ -1,5 +1,24 @@
-//! The bodies Millrace itself knows, one file an area.
+//! The payload types of Millrace itself, one file an area.
 
+mod billing;
+mod edge;
+mod members;
+mod projects;
+mod schema;
+mod settings;
 mod stripe;
+mod tenants;
 
+pub use billing::{BillingChangePlan, BillingLinkCustomer, CustomerLinked, PlanChanged};
+pub use edge::{EdgeRefused, EdgeRule};
+pub use members::{MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole};
+pub use projects::{
+    ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectsArchive, ProjectsCreate, ProjectsDelete,
+    ProjectsRename,
+};
+pub use settings::{MOST_SETTINGS, SettingsUpdate, SettingsUpdated};
 pub use stripe::{InvoiceChange, StripeChange, StripeEvent, StripeHead, SubscriptionChange, SubscriptionRank};
+pub use tenants::{
+    TenantClosed, TenantCreated, TenantResumed, TenantSuspended, TenantsClose, TenantsCreate, TenantsResume,
+    TenantsSuspend,
+};

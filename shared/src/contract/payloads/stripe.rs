@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::contract::{Action, Link, Malformed, Payload, Permission, Tenancy, Timestamp};
+use crate::contract::{Action, Callers, Gate, Link, Malformed, Payload, Permission, Tenancy, Timestamp};
 
 /// What the ingress needs of an event, thin events included: they have no `data.object`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +125,9 @@ pub struct InvoiceChange {
 impl Payload for StripeEvent {
     const NAME: &'static str = "stripe.event";
     const PERMISSION: Permission = Permission::new("billing", Action::Write);
+    const CALLERS: Callers = Callers::Webhooks;
+    // A payment is what brings a suspended tenant back.
+    const GATE: Gate = Gate::Open;
 
     fn parse(body: &[u8]) -> Result<Self, Malformed> {
         let raw = head(body)?;

@@ -1,0 +1,206 @@
+//! Authorize: from one tenant in scope to a transaction for a principal that may, or the reason why not.
+
+use time::OffsetDateTime;
+
+use super::{DbFault, ScopedTx, TenantTx};
+use crate::contract::{ActorKind, Callers, Gate, Permission, Principal, Role, RoleTable};
+
+/// What a message asks for, and in whose name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'m> {
+    pub(crate) principal: &'m Principal,
+    /// When the token behind it was issued, in unix seconds.
+    pub(crate) token_iat: Option<i64>,
+    pub(crate) permission: Permission,
+    pub(crate) callers: Callers,
+    pub(crate) gate: Gate,
+}
+
+/// Why a principal is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It may not: the rule.
+    Denied(&'static str),
+    /// The tenant's standing does not allow it: the code.
+    Rejected(&'static str),
+    /// The tenant is not there, or not yet.
+    TenantUnknown,
+}
+
+/// A principal that is not let in; the scope is handed back, since the batch goes on.
+#[derive(Debug)]
+pub struct Refused<'a> {
+    /// Still in scope.
+    pub(crate) scope: ScopedTx<'a>,
+    pub(crate) why: Refusal,
+}
+
+/// What the database says about tenant and principal at this moment.
+struct Present {
+    standing: String,
+    member_role: Option<String>,
+    session_epoch: Option<OffsetDateTime>,
+    removed: bool,
+}
+
+impl<'a> ScopedTx<'a> {
+    /// Lets a principal in with the role it has now, or says why not. Membership and standing are read anew for each
+    /// message, because the message before it may have changed them. Webhook, system and operator principals carry no
+    /// role: the grant of their publisher's key has bounded them before.
+    pub(crate) async fn authorize(
+        mut self,
+        request: Request<'_>,
+        roles: &RoleTable,
+    ) -> Result<Result<TenantTx<'a>, Refused<'a>>, DbFault> {
+        if !request.callers.include(request.principal.kind) {
+            let why = Refusal::Denied(if request.callers == Callers::Services { "services_only" } else { "callers" });
+            return Ok(Err(Refused { scope: self, why }));
+        }
+        let present = self.present(request.principal).await?;
+        let decided = role_now(&request, &present, roles).and_then(|role| {
+            standing_allows(request.gate, &present.standing)?;
+            Ok(Principal { role, ..request.principal.clone() })
+        });
+        Ok(match decided {
+            Ok(principal) => Ok(TenantTx { scope: self, principal }),
+            Err(why) => Err(Refused { scope: self, why }),
+        })
+    }
+
+    async fn present(&mut self, principal: &Principal) -> Result<Present, DbFault> {
+        let user = (principal.kind == ActorKind::User).then_some(principal.id.as_str());
+        let org = self.tenant().to_string();
+        let present = sqlx::query_as!(
+            Present,
+            r#"SELECT app.standing() AS "standing!", m.role AS "member_role?", m.session_epoch AS "session_epoch?",
+                 EXISTS (SELECT 1 FROM app.removed_members r
+                         WHERE r.org_id = $1 AND r.subject = (SELECT app.subject_tag($2))) AS "removed!"
+               FROM (SELECT 1) AS one LEFT JOIN app.members m ON m.org_id = $1 AND m.user_id = $2"#,
+            org,
+            user,
+        )
+        .fetch_one(self.conn())
+        .await?;
+        Ok(present)
+    }
+}
+
+/// The lesser of the role at enqueue and the role now, if both permit what is asked. A removed member is denied
+/// whatever its token says.
+fn role_now(request: &Request<'_>, present: &Present, roles: &RoleTable) -> Result<Option<Role>, Refusal> {
+    let principal = request.principal;
+    if present.removed {
+        return Err(Refusal::Denied("member_removed"));
+    }
+    if let (Some(epoch), Some(iat)) = (present.session_epoch, request.token_iat)
+        && iat < epoch.unix_timestamp()
+    {
+        return Err(Refusal::Denied("session_revoked"));
+    }
+    let role = match &present.member_role {
+        None => principal.role,
+        // A text that is no role denies: somebody wrote the row by hand.
+        Some(text) => Role::parse(text).and_then(|now| principal.role.map(|then| then.min(now))),
+    };
+    let asked_by_role = request.callers == Callers::Members;
+    let permitted = match (principal.kind, role, principal.role) {
+        (ActorKind::User | ActorKind::Service, Some(now), Some(then)) if asked_by_role => {
+            roles.allows(now, request.permission) && roles.allows(then, request.permission)
+        }
+        (ActorKind::User | ActorKind::Service, ..) => !asked_by_role,
+        (ActorKind::Webhook | ActorKind::System | ActorKind::Operator, ..) => true,
+    };
+    if permitted { Ok(role) } else { Err(Refusal::Denied("role_table")) }
+}
+
+fn standing_allows(gate: Gate, standing: &str) -> Result<(), Refusal> {
+    let code = match standing {
+        _ if gate == Gate::Always => return Ok(()),
+        "good" => return Ok(()),
+        "unknown" => return Err(Refusal::TenantUnknown),
+        "tenant_closed" => return Err(Refusal::Rejected("tenant_closed")),
+        _ if gate == Gate::Open => return Ok(()),
+        "tenant_suspended" => "tenant_suspended",
+        "access_read_only" => "access_read_only",
+        // Whatever else a later schema says, it is not good.
+        _ => "access_suspended",
+    };
+    Err(Refusal::Rejected(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::Action;
+
+    fn present(member_role: Option<&str>, removed: bool, epoch: Option<i64>) -> Present {
+        Present {
+            standing: "good".into(),
+            member_role: member_role.map(str::to_owned),
+            session_epoch: epoch.map(|t| OffsetDateTime::from_unix_timestamp(t).unwrap()),
+            removed,
+        }
+    }
+
+    fn decide(
+        kind: ActorKind,
+        role: Option<Role>,
+        callers: Callers,
+        present: &Present,
+    ) -> Result<Option<Role>, Refusal> {
+        let principal = Principal { kind, id: "u".into(), role };
+        let permission = Permission::new("project", Action::Write);
+        let request =
+            Request { principal: &principal, token_iat: Some(100), permission, callers, gate: Gate::GoodStanding };
+        role_now(&request, present, &RoleTable::builtin())
+    }
+
+    #[test]
+    fn the_lesser_role_wins_and_what_is_missing_denies() {
+        let user =
+            |role, member: Option<&str>| decide(ActorKind::User, role, Callers::Members, &present(member, false, None));
+        assert_eq!(user(Some(Role::Editor), None), Ok(Some(Role::Editor)));
+        assert_eq!(user(Some(Role::Editor), Some("admin")), Ok(Some(Role::Editor)));
+        assert_eq!(user(Some(Role::Admin), Some("editor")), Ok(Some(Role::Editor)));
+        assert_eq!(user(Some(Role::Admin), Some("viewer")), Err(Refusal::Denied("role_table")));
+        assert_eq!(user(Some(Role::Admin), Some("owner")), Err(Refusal::Denied("role_table")));
+        assert_eq!(user(Some(Role::Viewer), Some("admin")), Err(Refusal::Denied("role_table")));
+        assert_eq!(user(None, Some("admin")), Err(Refusal::Denied("role_table")));
+    }
+
+    #[test]
+    fn a_removed_member_and_an_old_token_are_denied() {
+        let as_admin = |present: &Present| decide(ActorKind::User, Some(Role::Admin), Callers::Members, present);
+        assert_eq!(as_admin(&present(None, true, None)), Err(Refusal::Denied("member_removed")));
+        assert_eq!(as_admin(&present(None, false, Some(101))), Err(Refusal::Denied("session_revoked")));
+        assert_eq!(as_admin(&present(None, false, Some(100))), Ok(Some(Role::Admin)));
+    }
+
+    #[test]
+    fn a_service_needs_a_role_only_where_members_do() {
+        let nobody = present(None, false, None);
+        assert!(decide(ActorKind::Service, None, Callers::Members, &nobody).is_err());
+        assert!(decide(ActorKind::Service, Some(Role::Editor), Callers::Members, &nobody).is_ok());
+        assert!(decide(ActorKind::Service, None, Callers::Services, &nobody).is_ok());
+        assert!(decide(ActorKind::Webhook, None, Callers::Webhooks, &nobody).is_ok());
+    }
+
+    #[test]
+    fn each_standing_opens_what_it_should() {
+        let table = [
+            // standing, good standing needed, open needed
+            ("good", Ok(()), Ok(())),
+            ("unknown", Err(Refusal::TenantUnknown), Err(Refusal::TenantUnknown)),
+            ("tenant_suspended", Err(Refusal::Rejected("tenant_suspended")), Ok(())),
+            ("tenant_closed", Err(Refusal::Rejected("tenant_closed")), Err(Refusal::Rejected("tenant_closed"))),
+            ("access_read_only", Err(Refusal::Rejected("access_read_only")), Ok(())),
+            ("access_suspended", Err(Refusal::Rejected("access_suspended")), Ok(())),
+            ("anything else", Err(Refusal::Rejected("access_suspended")), Ok(())),
+        ];
+        for (standing, good, open) in table {
+            assert_eq!(standing_allows(Gate::GoodStanding, standing), good, "{standing}");
+            assert_eq!(standing_allows(Gate::Open, standing), open, "{standing}");
+            assert_eq!(standing_allows(Gate::Always, standing), Ok(()), "{standing}");
+        }
+    }
+}
