@@ -6,7 +6,7 @@ mod context;
 mod fault;
 mod operator;
 mod pool;
-mod probe;
+pub mod probe;
 
 pub use authorize::Refused;
 pub(crate) use authorize::{Refusal, Request};
@@ -16,4 +16,3 @@ pub use fault::DbFault;
 pub(crate) use fault::is_timeout;
 pub use operator::OperatorTx;
 pub use pool::{AppPool, RelayPool, connect_options};
-pub use probe::{Act, Outcome, ProbeTx, Refusal, Scope, Stand, UNSEALED, WITH_TRIGGERS, WITHOUT_TRIGGERS};

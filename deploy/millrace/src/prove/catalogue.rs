@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace::db::{DbFault, ProbeTx};
+use millrace::db::DbFault;
+use millrace::db::probe::ProbeTx;
 
 /// A column.
 #[derive(Debug, Clone)]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use millrace::db::{DbFault, ProbeTx};
+use millrace::db::DbFault;
+use millrace::db::probe::ProbeTx;
 
 use super::expected::{CANONICAL, DEFINERS, ENGINE_GRANTS, ENGINE_POLICIES, GLOBAL_TABLES};
 use super::report::{Exception, Failure};

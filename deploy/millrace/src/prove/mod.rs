@@ -18,7 +18,8 @@ use std::collections::BTreeSet;
 
 use millrace::config::{Config, DatabaseUser};
 use millrace::contract::IdFault;
-use millrace::db::{ContextKey, DbFault, ProbeTx, Scope, connect_options};
+use millrace::db::probe::{ProbeTx, Scope};
+use millrace::db::{ContextKey, DbFault, connect_options};
 use rand::Rng;
 use sqlx::postgres::PgConnectOptions;
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use millrace::db::{DbFault, Outcome, ProbeTx, Scope, UNSEALED, WITH_TRIGGERS, WITHOUT_TRIGGERS};
+use millrace::db::DbFault;
+use millrace::db::probe::{Outcome, ProbeTx, Scope, UNSEALED, WITH_TRIGGERS, WITHOUT_TRIGGERS};
 
 use super::catalogue::{Model, ORG, Reference, Table};
 use super::checks;

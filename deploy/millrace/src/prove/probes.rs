@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use millrace::db::{Act, DbFault, Outcome, ProbeTx, Scope, Stand};
+use millrace::db::DbFault;
+use millrace::db::probe::{Act, Outcome, ProbeTx, Scope, Stand};
 
 use super::catalogue::{Model, ORG, Table};
 use super::report::Failure;

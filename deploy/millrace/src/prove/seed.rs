@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use millrace::contract::{IdFault, TenantId};
-use millrace::db::{DbFault, Outcome, ProbeTx, Refusal, Scope};
+use millrace::db::DbFault;
+use millrace::db::probe::{Outcome, ProbeTx, Refusal, Scope};
 use uuid::Uuid;
 
 use super::candidates::{Source, candidates};
