@@ -56,11 +56,18 @@ pub(super) struct Table {
     pub(super) readable: bool,
     /// The policy of the workers' role.
     pub(super) policy: Option<String>,
+    /// The policy of the reader's role.
+    pub(super) reader_policy: Option<String>,
 }
 
 impl Table {
     pub(super) fn may(&self, right: &str) -> bool {
         self.rights.contains(right)
+    }
+
+    /// Some run-time role reads it by tenant, so that it is probed: tenant tables, and some of the engine's.
+    pub(super) fn is_probed(&self) -> bool {
+        self.tenant || (self.readable && self.has_tenant())
     }
 
     pub(super) fn has_tenant(&self) -> bool {
@@ -100,30 +107,35 @@ impl Model {
         let may = |role: &str, right: &str| MAY.replace("{role}", role).replace("{right}", right);
         let rights = ["SELECT", "INSERT", "UPDATE", "DELETE"]
             .map(|right| format!("CASE WHEN {} THEN '{right}' END", may("millrace_app", right)));
+        let policy = |role: &str| {
+            format!(
+                "(SELECT min(p.polname::text) FROM pg_policy p JOIN pg_roles r ON r.oid = ANY (p.polroles)
+                  WHERE p.polrelid = c.oid AND r.rolname = '{role}' AND p.polpermissive)"
+            )
+        };
         let query = format!(
-            "SELECT {NAMED}, n.nspname = 'app', c.relkind = 'p', array_remove(ARRAY[{}], NULL), {},
-               (SELECT min(p.polname::text) FROM pg_policy p JOIN pg_roles r ON r.oid = ANY (p.polroles)
-                WHERE p.polrelid = c.oid AND r.rolname = 'millrace_app' AND p.polpermissive)
+            "SELECT {NAMED}, n.nspname = 'app', c.relkind = 'p', array_remove(ARRAY[{}], NULL), {}, {}, {}
              {OF} WHERE {WHERE}",
             rights.join(", "),
-            may("millrace_reader", "SELECT")
+            may("millrace_reader", "SELECT"),
+            policy("millrace_app"),
+            policy("millrace_reader")
         );
-        type Found = (String, bool, bool, Vec<String>, bool, Option<String>);
+        type Found = (String, bool, bool, Vec<String>, bool, Option<String>, Option<String>);
         let found: Vec<Found> = tx.fetch(&query).await?;
-        for (name, tenant, partitioned, rights, readable, policy) in found {
-            let rights = rights.into_iter().collect();
-            let (columns, keys, references, checks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (name, tenant, partitioned, rights, readable, policy, reader_policy) in found {
             let table = Table {
                 name: name.clone(),
                 tenant,
                 partitioned,
-                columns,
-                keys,
-                references,
-                checks,
-                rights,
+                columns: Vec::new(),
+                keys: Vec::new(),
+                references: Vec::new(),
+                checks: Vec::new(),
+                rights: rights.into_iter().collect(),
                 readable,
                 policy,
+                reader_policy,
             };
             model.tables.insert(name, table);
         }
@@ -214,10 +226,10 @@ impl Model {
         Ok(())
     }
 
-    /// Tenant tables with what their rows refer to, parents first; and those whose references form a circle.
+    /// Probed tables with what their rows refer to, parents first; and those whose references form a circle.
     pub(super) fn in_order(&self) -> (Vec<&Table>, Vec<&Table>) {
         let mut wanted = BTreeSet::new();
-        let mut open: Vec<&Table> = self.tables.values().filter(|table| table.tenant).collect();
+        let mut open: Vec<&Table> = self.tables.values().filter(|table| table.is_probed()).collect();
         while let Some(table) = open.pop() {
             if wanted.insert(&table.name) {
                 open.extend(table.references.iter().filter_map(|reference| self.tables.get(&reference.table)));

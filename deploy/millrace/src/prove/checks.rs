@@ -36,7 +36,9 @@ const CHECKS: &[(&str, &str)] = &[
     (
         "row-level security is not both enabled and forced",
         "SELECT name, '' FROM tab WHERE NOT (relrowsecurity AND relforcerowsecurity)
-           AND NOT (relispartition AND NOT EXISTS (SELECT 1 FROM granted g WHERE g.oid = tab.oid))",
+           AND NOT (relispartition AND NOT EXISTS (SELECT 1 FROM granted g WHERE g.oid = tab.oid))
+         UNION ALL SELECT name, '' FROM rel WHERE schema = 'engine' AND relkind IN ('r', 'p')
+           AND NOT (relrowsecurity AND relforcerowsecurity) AND EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = rel.oid)",
     ),
     (
         "a role with a grant has not exactly one permissive policy",
@@ -100,6 +102,14 @@ const CHECKS: &[(&str, &str)] = &[
            EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = rel.oid AND a.attname = 'org_id')
            OR EXISTS (SELECT 1 FROM granted g WHERE g.oid = rel.oid AND (g.privilege_type <> 'SELECT' OR g.is_grantable
              OR g.role NOT IN ('millrace_app', 'millrace_reader', 'millrace_relay', 'millrace_maintenance'))))",
+    ),
+    (
+        "a run-time role stands above row-level security, or is a member of another",
+        "SELECT rolname::text, '' FROM pg_roles r WHERE
+           (rolname IN ('millrace_app', 'millrace_reader', 'millrace_relay', 'millrace_migrator', 'millrace_owner')
+             AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication))
+           OR (rolname IN ('millrace_app', 'millrace_reader', 'millrace_relay')
+             AND EXISTS (SELECT 1 FROM pg_auth_members m WHERE m.member = r.oid))",
     ),
     (
         "it belongs to somebody else than millrace_owner",

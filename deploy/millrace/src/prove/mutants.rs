@@ -8,7 +8,7 @@ use millrace::db::probe::{Outcome, ProbeTx, Scope, UNSEALED, WITH_TRIGGERS, WITH
 use super::catalogue::{Model, ORG, Reference, Table};
 use super::checks;
 use super::expected::CANONICAL;
-use super::probes::{Bench, Probe};
+use super::probes::{Bench, FORGED, Probe, duplicate_of, reference_by};
 use super::report::{Failure, Proof};
 use super::seed::{literal, quoted};
 
@@ -22,43 +22,88 @@ struct Mutant {
     statements: Vec<String>,
     /// The catalogue has to show it; what only a probe can see has no mark there.
     in_catalogue: bool,
+    /// The probe that has to see it, where the table has that probe.
+    aimed: String,
 }
 
 impl Mutant {
-    fn new(name: &str, statements: &[String]) -> Self {
-        Self { name: name.to_owned(), statements: statements.to_vec(), in_catalogue: true }
+    fn new(name: &str, aimed: &str, statements: &[String]) -> Self {
+        Self { name: name.to_owned(), statements: statements.to_vec(), in_catalogue: true, aimed: aimed.to_owned() }
     }
+
+    /// What is wrong with the proof, when this is what saw the mutant.
+    fn survives(&self, by: &[String], in_catalogue: bool, probes: &[Probe]) -> Option<String> {
+        if self.in_catalogue && !in_catalogue {
+            return Some("the catalogue does not show it".to_owned());
+        }
+        let aimed = probes.iter().any(|probe| probe.name == self.aimed);
+        let missed = aimed && !by.contains(&self.aimed);
+        (missed || by.is_empty()).then(|| format!("probe {} does not see it", self.aimed))
+    }
+}
+
+/// Every defect of a table of the engine that tenants read; how it is written, the list of its policies says.
+fn reader_mutants(table: &Table) -> Vec<Mutant> {
+    let t = &table.name;
+    let disabled = [format!("ALTER TABLE {t} DISABLE ROW LEVEL SECURITY")];
+    let unforced = [format!("ALTER TABLE {t} NO FORCE ROW LEVEL SECURITY")];
+    let mut all = vec![
+        Mutant::new("DISABLE ROW LEVEL SECURITY", "SELECT of reader", &disabled),
+        Mutant::new("NO FORCE ROW LEVEL SECURITY", "", &unforced),
+    ];
+    if let Some(policy) = table.reader_policy.as_deref().map(quoted) {
+        let open = [format!("ALTER POLICY {policy} ON {t} USING (true)")];
+        all.push(Mutant::new("USING (true)", "SELECT of reader", &open));
+        all.push(Mutant::new("policy dropped", "own SELECT of reader", &[format!("DROP POLICY {policy} ON {t}")]));
+    }
+    let extra = [format!("CREATE POLICY prove_extra ON {t} FOR SELECT TO millrace_reader USING (true)")];
+    all.push(Mutant::new("additional permissive policy", "SELECT of reader", &extra));
+    all
 }
 
 /// Every defect of a table.
 fn mutants(model: &Model, table: &Table, tenant: &str) -> Vec<Mutant> {
+    if !table.tenant {
+        return reader_mutants(table);
+    }
     let t = &table.name;
     let mut all = vec![
-        Mutant::new("DISABLE ROW LEVEL SECURITY", &[format!("ALTER TABLE {t} DISABLE ROW LEVEL SECURITY")]),
-        Mutant::new("NO FORCE ROW LEVEL SECURITY", &[format!("ALTER TABLE {t} NO FORCE ROW LEVEL SECURITY")]),
+        Mutant::new("DISABLE ROW LEVEL SECURITY", "SELECT", &[format!("ALTER TABLE {t} DISABLE ROW LEVEL SECURITY")]),
+        Mutant::new(
+            "NO FORCE ROW LEVEL SECURITY",
+            "SELECT of owner",
+            &[format!("ALTER TABLE {t} NO FORCE ROW LEVEL SECURITY")],
+        ),
     ];
     if let Some(policy) = table.policy.as_deref().map(quoted) {
         let dropped = format!("DROP POLICY {policy} ON {t}");
         let again = format!("CREATE POLICY {policy} ON {t} FOR ALL TO millrace_app USING {CANONICAL}");
-        all.push(Mutant::new("policy dropped", std::slice::from_ref(&dropped)));
-        all.push(Mutant::new("USING (true)", &[format!("ALTER POLICY {policy} ON {t} USING (true)")]));
-        all.push(Mutant::new("WITH CHECK dropped", &[dropped, again]));
-        all.push(Mutant::new("WITH CHECK (true)", &[format!("ALTER POLICY {policy} ON {t} WITH CHECK (true)")]));
+        all.push(Mutant::new("policy dropped", "own SELECT", std::slice::from_ref(&dropped)));
+        all.push(Mutant::new("USING (true)", "SELECT", &[format!("ALTER POLICY {policy} ON {t} USING (true)")]));
+        all.push(Mutant::new("WITH CHECK dropped", "", &[dropped, again]));
+        all.push(Mutant::new(
+            "WITH CHECK (true)",
+            "INSERT for another tenant",
+            &[format!("ALTER POLICY {policy} ON {t} WITH CHECK (true)")],
+        ));
     }
     let extra = format!("CREATE POLICY prove_extra ON {t} FOR SELECT TO millrace_app USING (true)");
-    all.push(Mutant::new("additional permissive policy", &[extra]));
+    all.push(Mutant::new("additional permissive policy", "SELECT", &[extra]));
     let view = [format!("CREATE VIEW app.prove_view AS SELECT * FROM {t}"), grant("SELECT", "app.prove_view")];
-    all.push(Mutant::new("view without security_invoker", &view));
+    all.push(Mutant::new("view without security_invoker", "", &view));
     // Every child has row-level security of its own or none: a partition is made where there are partitions.
     let child = if table.partitioned { format!("(LIKE {t})") } else { format!("() INHERITS ({t})") };
     let child = [format!("CREATE TABLE app.prove_partition {child}"), grant("SELECT", "app.prove_partition")];
-    all.push(Mutant::new("extra partition without row-level security", &child));
-    all.push(Mutant::new("TRUNCATE granted", &[grant("TRUNCATE", t)]));
+    all.push(Mutant::new("extra partition without row-level security", "", &child));
+    all.push(Mutant::new("TRUNCATE granted", "TRUNCATE", &[grant("TRUNCATE", t)]));
     if table.readable {
         let granted = format!("GRANT UPDATE, DELETE ON {t} TO millrace_reader");
-        all.push(Mutant::new("reader may write", &[granted]));
+        all.push(Mutant::new("reader may write", "UPDATE of reader", &[granted]));
     }
-    all.push(Mutant { in_catalogue: false, ..Mutant::new("cur_org() without its MAC", &[UNSEALED.to_owned()]) });
+    all.push(Mutant {
+        in_catalogue: false,
+        ..Mutant::new("cur_org() without its MAC", FORGED, &[UNSEALED.to_owned()])
+    });
     all.extend(unique_mutants(table, tenant));
     all.extend(table.references.iter().filter_map(|reference| reference_mutant(model, table, reference, tenant)));
     all
@@ -82,17 +127,18 @@ fn list(columns: &[&String]) -> String {
 /// One for each key of more than the tenant; for a table without such a key, one on its first other column.
 fn unique_mutants(table: &Table, tenant: &str) -> Vec<Mutant> {
     let rest = |key: &[String]| key.iter().filter(|column| *column != ORG).cloned().collect::<Vec<String>>();
-    let mut keys: Vec<Vec<String>> = table.keys.iter().map(|key| rest(key)).filter(|key| !key.is_empty()).collect();
+    let keys = table.keys.iter().map(|key| (rest(key), duplicate_of(key)));
+    let mut keys: Vec<(Vec<String>, String)> = keys.filter(|(rest, _)| !rest.is_empty()).collect();
     if keys.is_empty() {
         let mut others = table.columns.iter().filter(|column| column.name != ORG);
         let other = others.find(|column| !UNSORTED.contains(&column.kind.as_str()));
-        keys.extend(other.map(|column| vec![column.name.clone()]));
+        keys.extend(other.map(|column| (vec![column.name.clone()], String::new())));
     }
-    let mutants = keys.iter().map(|key| {
+    let mutants = keys.iter().map(|(key, aimed)| {
         let columns: Vec<&String> = key.iter().collect();
         let mut statements = without_rows(&[&table.name], tenant);
         statements.push(format!("CREATE UNIQUE INDEX prove_unique ON {} ({})", table.name, list(&columns)));
-        Mutant::new(&format!("org_id removed from a unique index ({})", key.join(", ")), &statements)
+        Mutant::new(&format!("org_id removed from a unique index ({})", key.join(", ")), aimed, &statements)
     });
     mutants.collect()
 }
@@ -115,7 +161,8 @@ fn reference_mutant(model: &Model, table: &Table, reference: &Reference, tenant:
         parent.name,
         list(&other)
     ));
-    Some(Mutant::new(&format!("org_id removed from a foreign key ({})", reference.name), &statements))
+    let name = format!("org_id removed from a foreign key ({})", reference.name);
+    Some(Mutant::new(&name, &reference_by(reference), &statements))
 }
 
 /// Makes every defect of a table, one at a time, and undoes it; each must be seen, and each probe must see one.
@@ -143,9 +190,8 @@ pub(super) async fn hunt(
         if in_catalogue {
             by.insert(0, "catalogue".to_owned());
         }
-        if by.is_empty() || mutant.in_catalogue && !in_catalogue {
-            let found = if by.is_empty() { "nothing saw it" } else { "the catalogue does not show it" };
-            proof.failures.push(Failure::new(&table.name, &format!("mutant {} survived", mutant.name), found));
+        if let Some(found) = mutant.survives(&by, in_catalogue, &probes) {
+            proof.failures.push(Failure::new(&table.name, &format!("mutant {} survived", mutant.name), &found));
         } else {
             proof.mutants_killed.entry(table.name.clone()).or_default().insert(mutant.name, by);
         }

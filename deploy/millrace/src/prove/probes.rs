@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use millrace::db::DbFault;
 use millrace::db::probe::{Act, Outcome, ProbeTx, Scope, Stand};
 
-use super::catalogue::{Model, ORG, Table};
+use super::catalogue::{Model, ORG, Reference, Table};
 use super::report::Failure;
 use super::seed::{Cast, Planted, Rows, Seeder, Values, insert, literal, parts, quoted};
 
@@ -15,6 +15,19 @@ const REFUSED: &str = "42501";
 const UNSUPPORTED: &str = "0A000";
 /// Its code for a reference to a row that is not there.
 const NO_SUCH_ROW: &str = "23503";
+
+/// The probe that sees whether the context is sealed.
+pub(super) const FORGED: &str = "SELECT with a forged context";
+
+/// Name of the probe that uses another tenant's value of a key.
+pub(super) fn duplicate_of(key: &[String]) -> String {
+    format!("duplicate of another tenant's value ({})", key.join(", "))
+}
+
+/// Name of the probe that refers to another tenant's row.
+pub(super) fn reference_by(reference: &Reference) -> String {
+    format!("reference to another tenant's row ({})", reference.name)
+}
 
 /// Where a proof looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +118,12 @@ impl Bench<'_> {
     pub(super) fn probes(&self, table: &Table) -> Vec<Probe> {
         let mut list = List { table, role: APP, scope: As::A, probes: Vec::new() };
         let rows = self.planted.rows.iter().map(|rows| rows.get(&table.name)).collect::<Vec<_>>();
+        if !table.tenant {
+            if self.ground == Ground::Clone && rows.iter().all(Option::is_some) {
+                self.reader(&mut list);
+            }
+            return list.probes;
+        }
         if let [Some(_), Some(theirs)] = rows[..] {
             self.reads(&mut list);
             self.writes(&mut list, theirs);
@@ -143,7 +162,7 @@ impl Bench<'_> {
             list.add("SELECT FOR UPDATE", locked, Wanted::Rows(0));
         }
         list.turn(APP, As::Forged);
-        list.add("SELECT with a forged context", format!("SELECT 1 FROM {name} LIMIT 1"), Wanted::Code(REFUSED));
+        list.add(FORGED, format!("SELECT 1 FROM {name} LIMIT 1"), Wanted::Code(REFUSED));
         list.turn(APP, As::A);
     }
 
@@ -212,8 +231,12 @@ impl Bench<'_> {
             for (column, other) in reference.columns.iter().zip(&reference.table_columns).filter(|(c, _)| *c != ORG) {
                 values.extend(theirs.get(other).map(|value| (column.clone(), value.clone())));
             }
-            let name = format!("reference to another tenant's row ({})", reference.name);
-            list.push(&name, before, Act::Statement(insert(table, &values)), Wanted::Code(NO_SUCH_ROW));
+            list.push(
+                &reference_by(reference),
+                before,
+                Act::Statement(insert(table, &values)),
+                Wanted::Code(NO_SUCH_ROW),
+            );
         }
     }
 
@@ -230,8 +253,7 @@ impl Bench<'_> {
             }
             let mut values = self.seeder.row(table, &self.tenants.c, &own);
             values.extend(free.iter().filter_map(|c| Some(((*c).clone(), theirs.get(*c)?.clone()))));
-            let name = format!("duplicate of another tenant's value ({})", key.join(", "));
-            list.push(&name, before.clone(), Act::Statement(insert(table, &values)), Wanted::Rows(1));
+            list.push(&duplicate_of(key), before.clone(), Act::Statement(insert(table, &values)), Wanted::Rows(1));
         }
     }
 
@@ -279,21 +301,26 @@ impl Bench<'_> {
 
     /// Roles that have no login here: the reader, and the owner, whom FORCE binds.
     fn others(&self, list: &mut List<'_>) {
-        let (table, a, b) = (list.table, self.org(&self.tenants.a), self.org(&self.tenants.b));
-        let name = &table.name;
-        if table.readable {
+        let (name, b) = (&list.table.name, self.org(&self.tenants.b));
+        if list.table.readable {
+            self.reader(list);
             list.turn(READER, As::A);
-            list.add("own SELECT of reader", format!("SELECT 1 FROM {name} WHERE {ORG} = {a}"), Wanted::Rows(1));
-            list.add("SELECT of reader", format!("SELECT 1 FROM {name} WHERE {ORG} <> {a}"), Wanted::Rows(0));
             let update = format!("UPDATE {name} SET {ORG} = {ORG} WHERE {ORG} = {b}");
             list.add("UPDATE of reader", update, Wanted::Code(REFUSED));
             let delete = format!("DELETE FROM {name} WHERE {ORG} = {b}");
             list.add("DELETE of reader", delete, Wanted::Code(REFUSED));
-            list.turn(READER, As::Nobody);
-            list.add("SELECT of reader without a tenant", format!("SELECT 1 FROM {name} LIMIT 1"), Wanted::Rows(0));
         }
         list.turn(OWNER, As::A);
         list.add("SELECT of owner", format!("SELECT 1 FROM {name} LIMIT 1"), Wanted::Rows(0));
+    }
+
+    fn reader(&self, list: &mut List<'_>) {
+        let (name, a) = (&list.table.name, self.org(&self.tenants.a));
+        list.turn(READER, As::A);
+        list.add("own SELECT of reader", format!("SELECT 1 FROM {name} WHERE {ORG} = {a}"), Wanted::Rows(1));
+        list.add("SELECT of reader", format!("SELECT 1 FROM {name} WHERE {ORG} <> {a}"), Wanted::Rows(0));
+        list.turn(READER, As::Nobody);
+        list.add("SELECT of reader without a tenant", format!("SELECT 1 FROM {name} LIMIT 1"), Wanted::Rows(0));
     }
 
     fn stand<'b>(&'b self, role: &'static str, scope: As) -> Stand<'b> {

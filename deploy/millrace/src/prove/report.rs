@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use millrace::contract::Timestamp;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
 
 /// One rule that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -45,8 +47,14 @@ impl Exception {
 }
 
 /// The result of `millrace prove`.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Proof {
+    /// Name of the database.
+    pub database: String,
+    /// When it was begun, RFC 3339.
+    pub begun_at: String,
+    /// Of the prover.
+    pub version: String,
     /// Tenant tables, each of them checked and probed.
     pub tables: Vec<String>,
     /// Statements tried.
@@ -62,6 +70,20 @@ pub struct Proof {
 }
 
 impl Proof {
+    pub(super) fn new(database: &str, live_only: bool) -> Self {
+        Self {
+            database: database.to_owned(),
+            begun_at: Timestamp::new(OffsetDateTime::now_utc()).to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            tables: Vec::new(),
+            probes: 0,
+            mutants_killed: BTreeMap::new(),
+            exceptions: Vec::new(),
+            failures: Vec::new(),
+            live_only,
+        }
+    }
+
     /// Does isolation hold?
     pub fn is_green(&self) -> bool {
         self.failures.is_empty()
