@@ -54,8 +54,9 @@ impl Prove {
             fault => CommandFault::from(fault),
         })?;
         let evidence = proof.evidence()?;
-        self.audit(&contract, &config, &proof, &digest(&evidence), screen).await?;
+        // Shown first: what was found must not be lost when it cannot be recorded.
         show(&proof, &evidence, screen);
+        self.audit(&contract, &config, &proof, &digest(&evidence), screen).await?;
         Ok(if proof.is_green() { ExitCode::SUCCESS } else { ExitCode::from(exit::SOFTWARE) })
     }
 

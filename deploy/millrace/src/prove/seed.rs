@@ -77,7 +77,7 @@ impl<'a> Seeder<'a> {
     ) -> Result<Planted, DbFault> {
         let (ordered, circle) = self.model.in_order();
         let mut planted = Planted { rows: vec![Rows::new(); tenants.len()], ..Planted::default() };
-        let hard = "no row can be made: its foreign keys form a circle, so probes cannot reach it";
+        let hard = "no row can be made: its foreign keys form a circle, or lead out of app, engine and ref";
         planted.failures.extend(circle.into_iter().map(|table| Failure::new(&table.name, hard, "")));
         for table in ordered {
             if planter == Planter::Workers
