@@ -13,6 +13,7 @@ mod operations;
 mod plan_limits;
 mod poison;
 mod postgres_away;
+mod prove;
 mod public_port;
 mod reads;
 mod role_matrix;

@@ -18,7 +18,7 @@ pub(crate) struct CheckConfig {
     config: ConfigFile,
     /// Check what one process needs instead of all.
     #[arg(long = "for", value_name = "PROCESS", default_value = "all",
-          value_parser = ["all", "ingress", "worker", "relay", "audit", "operator", "token"])]
+          value_parser = ["all", "ingress", "worker", "relay", "audit", "operator", "token", "prover"])]
     process: String,
 }
 
@@ -31,6 +31,7 @@ impl CheckConfig {
             "audit" => Process::Audit,
             "operator" => Process::Operator,
             "token" => Process::Token,
+            "prover" => Process::Prover,
             _ => Process::All,
         };
         let path = self.config.path();

@@ -9,7 +9,7 @@ use millrace::contract::Contract;
 
 use crate::screen::Screen;
 use crate::stack::{Down, Scale, Up};
-use crate::{CommandFault, asyncapi, check_config, migrate, send, stack, tenants, token, topology};
+use crate::{CommandFault, asyncapi, check_config, migrate, prove, send, stack, tenants, token, topology};
 
 const AFTER: &str = "Exit codes: 0 done, 64 bad usage or configuration (all mistakes are listed), 69 something is not \
     installed or not there, 70 it failed on the way.\n\
@@ -59,6 +59,8 @@ enum Command {
     CheckConfig(check_config::CheckConfig),
     /// Print what internal services publish and consume, as an AsyncAPI 3.0 document.
     Asyncapi(asyncapi::AsyncApi),
+    /// Prove that no tenant reaches another: catalogue, live probes, and defects made on a clone.
+    Prove(prove::Prove),
     /// Send a signed sample webhook; needs no account with the provider and no network beyond the URL.
     Send(send::Send),
     /// Make a token of an issuer with a local secret, for development and tests; needs no server.
@@ -75,6 +77,7 @@ pub(crate) async fn dispatch(cli: Cli, contract: Contract, screen: &Screen) -> R
         Command::Tenants(command) => command.run(contract, screen).await?,
         Command::CheckConfig(command) => return command.run(contract, screen),
         Command::Asyncapi(command) => command.run(contract, screen)?,
+        Command::Prove(command) => return command.run(contract, screen).await,
         Command::Send(command) => command.run(screen).await?,
         Command::Token(command) => command.run(contract, screen)?,
     }

@@ -7,6 +7,7 @@ mod http;
 pub mod local;
 mod migrate;
 mod operator;
+mod prove;
 pub mod sample;
 mod screen;
 mod send;
@@ -24,6 +25,7 @@ use millrace::lifecycle::exit;
 
 pub use asyncapi::asyncapi;
 pub use migrate::{bootstrap, migrate};
+pub use prove::{Exception, Failure, Proof, ProveFault, prove};
 pub use topology::{BrokerAdmin, apply_topology};
 
 use commands::Cli;

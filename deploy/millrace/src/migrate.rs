@@ -20,7 +20,7 @@ use crate::screen::Screen;
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
 
 /// Environment variable with the URL of a login that may make roles and databases.
-const ADMIN_URL: &str = "MILLRACE_ADMIN_DATABASE_URL";
+pub(crate) const ADMIN_URL: &str = "MILLRACE_ADMIN_DATABASE_URL";
 
 #[derive(Debug, Args)]
 #[command(after_help = "With $MILLRACE_ADMIN_DATABASE_URL set (a superuser; needed once), roles, passwords and the \

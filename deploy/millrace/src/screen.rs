@@ -42,6 +42,11 @@ impl Screen {
         }
     }
 
+    /// A line as it is, for programs that hash what they read.
+    pub(crate) fn raw(&self, text: &str) {
+        self.line(text);
+    }
+
     /// A line for people only.
     pub(crate) fn tell(&self, text: &str) {
         if !self.json {

@@ -65,7 +65,7 @@ impl DatabaseConfig {
             let mut logins = BTreeMap::new();
             for user in DatabaseUser::ALL {
                 let needed = match user {
-                    DatabaseUser::App => worker,
+                    DatabaseUser::App => worker || process.is(Process::Prover),
                     DatabaseUser::Relay => worker || process.is(Process::Relay),
                     DatabaseUser::Reader => false,
                     DatabaseUser::Migrator => process.is(Process::Operator),

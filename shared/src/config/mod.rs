@@ -51,6 +51,8 @@ pub enum Process {
     Operator,
     /// `millrace token`, which needs the local secrets of issuers and nothing else.
     Token,
+    /// The isolation prover: an operator who also logs in as the workers do.
+    Prover,
     /// `check-config`: everything at once.
     All,
 }
@@ -58,7 +60,7 @@ pub enum Process {
 impl Process {
     /// Does this process need what `other` needs?
     pub fn is(self, other: Self) -> bool {
-        self == other || self == Self::All
+        self == other || self == Self::All || (self == Self::Prover && other == Self::Operator)
     }
 }
 

@@ -57,7 +57,7 @@ fn holds(process: Process, publisher: &str) -> bool {
     match process {
         Process::Relay | Process::Token => false,
         Process::Ingress => publisher == "ingress",
-        Process::Operator => publisher == "operator",
+        Process::Operator | Process::Prover => publisher == "operator",
         Process::Worker | Process::Audit | Process::All => true,
     }
 }

@@ -6,6 +6,7 @@ mod context;
 mod fault;
 mod operator;
 mod pool;
+pub mod probe;
 mod read;
 
 pub(crate) use authorize::Request;

@@ -27,6 +27,7 @@ pub use guard::Guard;
 pub use leftovers::{Stopped, stop_leftovers};
 pub use place::Place;
 pub use postgres::{Durability, Postgres, Stop};
+pub(crate) use programs::postgres_programs;
 pub use rabbitmq::RabbitMq;
 
 /// Name of the environment variable that says which stack a process belongs to; its value is [`Place::marker`].

@@ -24,6 +24,11 @@ pub(super) fn postgres(version: Option<&str>) -> Option<PathBuf> {
         .or_else(|| on_path("postgres")?.parent().map(Path::to_owned))
 }
 
+/// The directory with PostgreSQL's programs, for those that need clients alone.
+pub(crate) fn postgres_programs() -> Option<PathBuf> {
+    postgres(None)
+}
+
 /// RabbitMQ's own scripts.
 ///
 /// # Errors

@@ -1,0 +1,82 @@
+//! What the catalogue must say of the engine, and what is allowed beside tenant tables. One line for each.
+
+/// Every right on a table of schema `engine` that somebody else than its owner has: role, right, table or
+/// table(column).
+pub(super) const ENGINE_GRANTS: &[(&str, &str, &str)] = &[
+    ("millrace_app", "INSERT", "inbox"),
+    ("millrace_app", "SELECT", "inbox(org_id)"),
+    ("millrace_app", "SELECT", "inbox(publisher)"),
+    ("millrace_app", "SELECT", "inbox(key)"),
+    ("millrace_app", "INSERT", "outbox"),
+    ("millrace_app", "SELECT", "parked(publisher)"),
+    ("millrace_app", "SELECT", "parked(message_id)"),
+    ("millrace_app", "SELECT", "parked(attempts)"),
+    ("millrace_app", "SELECT", "parked(waits)"),
+    ("millrace_app", "SELECT", "parked(reason)"),
+    ("millrace_app", "SELECT", "parked(first_parked_at)"),
+    ("millrace_app", "SELECT", "parked(not_before)"),
+    ("millrace_app", "INSERT", "parked"),
+    ("millrace_app", "UPDATE", "parked(attempts)"),
+    ("millrace_app", "UPDATE", "parked(waits)"),
+    ("millrace_app", "UPDATE", "parked(reason)"),
+    ("millrace_app", "UPDATE", "parked(not_before)"),
+    ("millrace_app", "DELETE", "parked"),
+    ("millrace_app", "INSERT", "dead_letters"),
+    ("millrace_app", "SELECT", "dead_letters(identity)"),
+    ("millrace_app", "SELECT", "dead_letters(redrives)"),
+    ("millrace_app", "INSERT", "operations"),
+    ("millrace_app", "SELECT", "operations(org_id)"),
+    ("millrace_app", "SELECT", "operations(publisher)"),
+    ("millrace_app", "SELECT", "operations(message_id)"),
+    ("millrace_relay", "SELECT", "relay_turn"),
+    ("millrace_relay", "UPDATE", "relay_turn"),
+    ("millrace_relay", "SELECT", "outbox"),
+    ("millrace_relay", "DELETE", "outbox"),
+    ("millrace_relay", "SELECT", "parked"),
+    ("millrace_relay", "UPDATE", "parked(not_before)"),
+    ("millrace_reader", "SELECT", "dead_letters"),
+    ("millrace_reader", "SELECT", "operations"),
+    ("millrace_maintenance", "INSERT", "outbox"),
+    ("millrace_maintenance", "SELECT", "parked"),
+    ("millrace_maintenance", "UPDATE", "parked(not_before)"),
+    ("millrace_maintenance", "SELECT", "dead_letters"),
+    ("millrace_maintenance", "SELECT", "operations"),
+    ("millrace_maintenance", "SELECT", "provider_links"),
+    ("millrace_maintenance", "INSERT", "provider_links"),
+];
+
+/// The one condition of a tenant's policy, as `pg_get_expr` prints it.
+pub(super) const CANONICAL: &str = "(org_id = ( SELECT app.cur_org() AS cur_org))";
+
+/// Policies of engine tables, which are written before a tenant is known or across tenants: table, policy, command
+/// (`r` SELECT, `a` INSERT, `w` UPDATE, `d` DELETE, `*` all), role, USING, WITH CHECK.
+pub(super) const ENGINE_POLICIES: &[(&str, &str, &str, &str, &str, &str)] = &[
+    ("dead_letters", "bury", "a", "millrace_app", "-", "true"),
+    ("dead_letters", "bury_once", "r", "millrace_app", "true", "-"),
+    ("dead_letters", "tenant_read", "r", "millrace_reader", CANONICAL, "-"),
+    ("operations", "settle", "a", "millrace_app", "-", "true"),
+    ("operations", "settle_once", "r", "millrace_app", "true", "-"),
+    ("operations", "tenant_read", "r", "millrace_reader", CANONICAL, "-"),
+];
+
+/// Functions that run with their owner's rights, each with the reason why it may. An adopter's own carries its
+/// reason as a comment: `COMMENT ON FUNCTION … IS 'prove: reason'`.
+pub(super) const DEFINERS: &[(&str, &str)] = &[
+    ("app.cur_org()", "reads the pads of the context key, which no run-time role may"),
+    ("app.subject_tag(text)", "tags a user of the tenant in scope with a key that no run-time role may read"),
+    (
+        "engine.link_customer(text,text,boolean,text)",
+        "links a customer to the tenant in scope and to no other, without showing the links of anybody else",
+    ),
+    (
+        "engine.resolve_link(text,text,boolean,text)",
+        "answers whose customer it is without showing the links of anybody else",
+    ),
+];
+
+/// Tables of schema `ref`, which hold nothing of any tenant, each with the reason. An adopter's own carries its
+/// reason as a comment: `COMMENT ON TABLE … IS 'prove: reason'`.
+pub(super) const GLOBAL_TABLES: &[(&str, &str)] = &[
+    ("ref.plans", "names of plans, the same for everybody"),
+    ("ref.plan_entitlements", "what each plan entitles to, the same for everybody"),
+];
