@@ -33,9 +33,11 @@ impl Folder {
             std::fs::write(folder.path().join("keys").join(name), format!("{:064x}\n", number + 1)).expect("a key");
         }
         let names = ["amqp-ingress", "amqp-worker", "amqp-relay", "amqp-audit", "db-app", "db-relay", "db-migrator"];
-        for name in names.into_iter().chain(["stripe-1", "stripe-2", "not-hex", "amqp-crm", "amqp-ledger"]) {
+        for name in names.into_iter().chain(["db-reader", "stripe-1", "stripe-2", "not-hex", "amqp-crm", "amqp-ledger"])
+        {
             std::fs::write(folder.path().join("keys").join(name), format!("{SECRET}\n")).expect("a secret");
         }
+        std::fs::write(folder.path().join("keys/issuer"), SECRET.repeat(8)).expect("a secret");
         let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
         let this = Self { folder, ports };
         this.write(toml);
