@@ -326,6 +326,14 @@ impl World {
     /// # Panics
     /// When the broker does not take it.
     pub async fn enqueue(&self, worker: &str, wire: &WireMessage) {
+        self.enqueue_to("millrace.work", &format!("{worker}.main"), wire).await;
+    }
+
+    /// Puts a message into an exchange as it stands, sealed or not.
+    ///
+    /// # Panics
+    /// When the broker does not take it.
+    pub async fn enqueue_to(&self, exchange: &str, key: &str, wire: &WireMessage) {
         let mut headers = FieldTable::default();
         let mut properties = BasicProperties::default();
         for (field, value) in wire.fields() {
@@ -340,7 +348,7 @@ impl World {
                 }
             };
         }
-        self.publish("millrace.work", &format!("{worker}.main"), properties.with_headers(headers), &wire.body).await;
+        self.publish(exchange, key, properties.with_headers(headers), &wire.body).await;
     }
 
     /// Puts a message of the test's own making into an exchange.

@@ -94,6 +94,26 @@ async fn a_changed_message_is_dead_under_the_operator_and_the_victims_key_is_sti
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_was_dead_and_is_sent_again_is_what_it_became_last() {
+    let world = World::new().await;
+    world.cli(&["tenants", "create", "acme"]).await;
+    let (programs, _) = world.start_all().await;
+    let projects = world.start("millrace-projects");
+    let command =
+        world.sealed(&Caller::user("acme", "alice", "editor"), "projects.create", "k", &json!({ "name": "x" }));
+    let id = command.get(Field::MessageId).expect("an id").to_owned();
+    world.enqueue_to("millrace.dead", "", &command).await;
+    eventually("the broker's dead letter is recorded", async || {
+        (world.outcome("acme", &id).await == "dead:broker_gave_up").then_some(())
+    })
+    .await;
+    world.enqueue("projects", &command).await;
+    eventually("it is applied after all", async || (world.outcome("acme", &id).await == "applied").then_some(())).await;
+    world.finish(Left { dead: 1, parked: 0 }).await;
+    drop((programs, projects));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_command_of_a_tenants_administrator_leads_to_another_tenants_events() {
     let world = World::new().await;
     world.tenant("acme", "cus_1").await;

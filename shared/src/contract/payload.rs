@@ -70,7 +70,7 @@ impl Callers {
     }
 
     /// True for commands, which the edge serves and services publish.
-    pub fn are_callers_of_commands(self) -> bool {
+    pub fn send_commands(self) -> bool {
         matches!(self, Self::Members | Self::Services)
     }
 }

@@ -252,7 +252,7 @@ impl CheckedContract {
 
     /// The payload types that tenants' users and services send.
     pub fn commands(&self) -> impl Iterator<Item = &PayloadEntry> {
-        self.payloads.values().filter(|entry| entry.callers.are_callers_of_commands())
+        self.payloads.values().filter(|entry| entry.callers.send_commands())
     }
 
     /// The events that applied messages may lead to, by name.
