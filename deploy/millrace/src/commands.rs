@@ -9,7 +9,7 @@ use millrace::contract::Contract;
 
 use crate::screen::Screen;
 use crate::stack::{Down, Scale, Up};
-use crate::{CommandFault, asyncapi, check_config, migrate, send, stack, tenants, topology};
+use crate::{CommandFault, asyncapi, check_config, migrate, send, stack, tenants, token, topology};
 
 const AFTER: &str = "Exit codes: 0 done, 64 bad usage or configuration (all mistakes are listed), 69 something is not \
     installed or not there, 70 it failed on the way.\n\
@@ -52,7 +52,7 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Declare queues, policies, users and permissions on a broker.
     Topology(topology::ApplyTopology),
-    /// Make tenants and link them to a provider's customers.
+    /// A tenant's life: create, import, link, suspend, resume, close, list.
     #[command(subcommand)]
     Tenants(tenants::Tenants),
     /// Print every mistake of a configuration, for all processes at once.
@@ -61,6 +61,8 @@ enum Command {
     Asyncapi(asyncapi::AsyncApi),
     /// Send a signed sample webhook; needs no account with the provider and no network beyond the URL.
     Send(send::Send),
+    /// Make a token of an issuer with a local secret, for development and tests; needs no server.
+    Token(token::Token),
 }
 
 pub(crate) async fn dispatch(cli: Cli, contract: Contract, screen: &Screen) -> Result<ExitCode, CommandFault> {
@@ -74,6 +76,7 @@ pub(crate) async fn dispatch(cli: Cli, contract: Contract, screen: &Screen) -> R
         Command::CheckConfig(command) => return command.run(contract, screen),
         Command::Asyncapi(command) => command.run(contract, screen)?,
         Command::Send(command) => command.run(screen).await?,
+        Command::Token(command) => command.run(contract, screen)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,6 +12,7 @@ mod screen;
 mod send;
 mod stack;
 mod tenants;
+mod token;
 mod topology;
 
 use std::process::ExitCode;

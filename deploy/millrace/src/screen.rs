@@ -55,6 +55,11 @@ impl Screen {
         self.line(&text);
     }
 
+    /// One row of many: text for people, its facts for programs.
+    pub(crate) fn row(&self, text: &str, facts: &Value) {
+        if self.json { self.line(&facts.to_string()) } else { self.line(text) }
+    }
+
     /// Ends a command that failed: what happened, why, and through the message what to do next.
     pub(crate) fn fail(&self, code: u8, fault: &dyn std::error::Error) -> ExitCode {
         let mut causes = Vec::new();

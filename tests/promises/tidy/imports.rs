@@ -18,6 +18,11 @@ const fn part(folder: &'static str, may: &'static [&'static str]) -> Part {
     Part { folder, may, own: None }
 }
 
+/// Handlers of one domain: its own files and the plan limits, no sibling.
+const fn domain(folder: &'static str, own: &'static [&'static str]) -> Part {
+    Part { folder, may: HANDLERS, own: Some(own) }
+}
+
 const HANDLERS: &[&str] =
     &["contract", "db::TenantTx", "pipeline::Changed", "pipeline::Fault", "pipeline::Handler", "pipeline::Message"];
 const PLAIN: &[&str] = &["contract", "config", "telemetry", "lifecycle", "retry", "auditlog"];
@@ -43,7 +48,12 @@ pub(super) const TABLE: &[Part] = &[
     part("workers/src/audit_worker", &SHARED),
     part("workers/src/worker", &SHARED),
     part("workers/src/relay", &SHARED),
-    Part { folder: "workers/src/billing", may: HANDLERS, own: Some(&["billing"]) },
+    part("workers/src/limits", HANDLERS),
+    domain("workers/src/billing", &["billing", "limits"]),
+    domain("workers/src/members", &["members", "limits"]),
+    domain("workers/src/projects", &["projects", "limits"]),
+    domain("workers/src/settings", &["settings", "limits"]),
+    domain("workers/src/tenants", &["tenants", "limits"]),
     Part { folder: "workers/src/audit", may: AUDIT, own: Some(&["audit"]) },
 ];
 
