@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use millrace::config::{Environment, Process, start};
+use millrace::config::{ConfigFault, Environment, Process, StartFault, start};
 use millrace_tests::{Program, binary, eventually};
 use tempfile::TempDir;
 
@@ -357,4 +357,45 @@ async fn a_process_logs_at_the_level_of_its_environment() {
         let said = std::fs::read_to_string(&log).expect("a log");
         assert_eq!(said.contains("\"level\":\"INFO\""), !quiet, "{name}: {said}");
     }
+}
+
+#[test]
+fn mistakes_of_services_are_listed_with_the_others() {
+    let folder = Folder::sound();
+    let places = |process| match start(millrace::builtin(), &folder.path(), process) {
+        Err(StartFault::Config(ConfigFault::Mistakes(mistakes))) => {
+            mistakes.into_iter().map(|mistake| mistake.place).collect::<BTreeSet<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    let mistaken = r#"
+[services.worker]
+consumes = ["projects.*"]
+[services.idle]
+password_file = "keys/amqp-crm"
+[services.copy]
+user = "millrace-worker"
+password_file = "keys/amqp-crm"
+publishes = true
+consumes = ["project.*"]
+[services.typo]
+password_file = "keys/nowhere"
+consumes = ["projects.**"]
+surprise = 1
+[sources.stripe]
+"#;
+    folder.change("[sources.stripe]\n", mistaken);
+    let everywhere = [
+        "services.worker.",
+        "services.idle.consumes",
+        "services.copy.consumes",
+        "services.typo.consumes",
+        "services.typo.surprise",
+    ];
+    // Only what sets up the broker has the passwords, every login's name and every key.
+    let whole =
+        ["services.worker.password", "services.typo.password_file", "services.copy.user", "services.copy.publishes"];
+    let texts = |places: &[&str]| places.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    assert_eq!(places(Process::Worker), texts(&everywhere));
+    assert_eq!(places(Process::All), texts(&[everywhere.as_slice(), &whole].concat()));
 }

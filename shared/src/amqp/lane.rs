@@ -39,6 +39,8 @@ type Pending = FuturesUnordered<BoxFuture<'static, Confirmed>>;
 pub(super) async fn run(mut requests: mpsc::Receiver<Request>, mut epochs: watch::Receiver<Option<Epoch>>) {
     loop {
         let epoch = tokio::select! {
+            // A request is never told that there is no connection when there is one.
+            biased;
             found = epochs.wait_for(Option::is_some) => match found {
                 Ok(epoch) => (*epoch).clone(),
                 Err(_) => return,

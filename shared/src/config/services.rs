@@ -50,7 +50,7 @@ fn service(s: &mut Reader, name: &str, process: Process, contract: &CheckedContr
     let publishes = s.word("publishes", false, &[("true", true), ("false", false)]);
     let consumes: Vec<_> = s.list("consumes").iter().filter_map(|text| pattern(s, text, contract)).collect();
     if !publishes && !s.has("consumes") {
-        s.mistake("", "neither publishes nor consumes: set publishes = true, or consumes");
+        s.mistake("consumes", "neither publishes nor consumes: set publishes = true, or consumes");
     }
     parsed.map(|name| ServiceConfig { name, user, login, publishes, consumes })
 }
@@ -85,7 +85,7 @@ pub(super) fn check(config: &Config, reader: &mut Reader, process: Process) {
         if service.publishes && config.publishers.keyring().grants_of(&service.name).next().is_none() {
             let problem =
                 format!("publishes, but has no key: add [publishers.<key id>] with name = \"{}\"", service.name);
-            reader.mistake(&place(""), problem);
+            reader.mistake(&place(".publishes"), problem);
         }
     }
 }

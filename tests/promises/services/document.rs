@@ -2,6 +2,7 @@
 
 use lapin::BasicProperties;
 use lapin::types::AMQPValue;
+use millrace_tests::golden;
 use serde_json::{Map, Value, json};
 
 /// The document that the contract of Millrace itself gives.
@@ -105,5 +106,25 @@ fn plain(keyword: &str, wanted: &Value, value: &Value) -> bool {
             other => panic!("format {other}"),
         },
         other => panic!("keyword {other}"),
+    }
+}
+
+#[test]
+fn the_asyncapi_document_is_that_of_the_contract() {
+    let document = document();
+    golden("deploy/asyncapi.json", &format!("{document:#}\n"));
+    let text = document.to_string();
+    let references = text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next());
+    let dangling: Vec<&str> = references.filter(|pointer| document.pointer(pointer).is_none()).collect();
+    assert_eq!(dangling, Vec::<&str>::new());
+}
+
+/// The control: the check sees what is wrong.
+#[test]
+fn a_message_that_is_not_in_the_document_is_told() {
+    let properties = BasicProperties::default().with_type("projects.create".into());
+    let found = faults(&properties, br#"{"name":7,"title":"x"}"#);
+    for place in ["properties: required", "headers: required", "body.name: type", "body: additionalProperties"] {
+        assert!(found.iter().any(|fault| fault.starts_with(place)), "{place}: {found:?}");
     }
 }

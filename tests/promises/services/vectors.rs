@@ -6,12 +6,12 @@ use millrace::contract::{
     ActorKind, CommandIdentity, Envelope, Field, Grant, KeyId, Lane, MessageId, MessageType, Origin, Principal,
     Publisher, PublisherName, Role, SEALED_FIELDS, SealKey, Signer, TenantId, Tenants, Timestamp, WireMessage,
 };
+use millrace_tests::golden;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 const DEPLOYMENT: &str = "demo";
 const KEY: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/promises/golden/seal_vectors.json");
 
 /// A message with the items whose hash is its id.
 struct Example {
@@ -163,15 +163,11 @@ fn vector(example: &Example) -> Value {
     })
 }
 
+/// Wire format: CONTRIBUTING.md says what a change takes.
 #[test]
 fn the_product_seals_as_the_golden_vectors_say() {
     let vectors: Vec<Value> = examples().iter().map(vector).collect();
-    let rendered = format!("{:#}\n", json!({ "vectors": vectors }));
-    if std::env::var_os("MILLRACE_WRITE_GOLDEN").is_some() {
-        std::fs::write(GOLDEN, &rendered).expect("the golden file");
-    }
-    let golden = std::fs::read_to_string(GOLDEN).expect("the golden file");
-    assert_eq!(golden, rendered, "wire format: see CONTRIBUTING.md before you run with MILLRACE_WRITE_GOLDEN=1");
+    golden("tests/promises/golden/seal_vectors.json", &format!("{:#}\n", json!({ "vectors": vectors })));
 }
 
 #[test]
