@@ -32,8 +32,10 @@ impl Folder {
         for (number, name) in names.into_iter().chain(["seal-crm-1", "seal-ledger-1"]).enumerate() {
             std::fs::write(folder.path().join("keys").join(name), format!("{:064x}\n", number + 1)).expect("a key");
         }
-        let names = ["amqp-ingress", "amqp-worker", "amqp-relay", "amqp-audit", "db-app", "db-relay", "db-migrator"];
-        for name in names.into_iter().chain(["db-reader", "stripe-1", "stripe-2", "not-hex", "amqp-crm", "amqp-ledger"])
+        let brokers = ["amqp-ingress", "amqp-worker", "amqp-relay", "amqp-audit"];
+        let databases = ["db-app", "db-relay", "db-reader", "db-migrator"];
+        for name in
+            brokers.into_iter().chain(databases).chain(["stripe-1", "stripe-2", "not-hex", "amqp-crm", "amqp-ledger"])
         {
             std::fs::write(folder.path().join("keys").join(name), format!("{SECRET}\n")).expect("a secret");
         }
@@ -202,6 +204,24 @@ async fn without_mistakes_a_port_that_is_taken_is_the_next_fault() {
         assert_eq!(ended.code, 70, "{program}: {}", ended.err);
         assert!(ended.err.contains("cannot listen on"), "{program}: {}", ended.err);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ingress_asks_for_what_reads_need_only_where_a_reader_is_configured() {
+    let folder = Folder::sound();
+    folder.change("admin_listen = \"127.0.0.1:0\"", "admin_listen = \"{admin}\"");
+    folder.change("context_key_file = \"keys/db-context\"\n", "");
+    folder.change("url = \"postgres", "read_url = \"mysql");
+    let ended = folder.run("millrace-ingress").await;
+    let wanted = ["database.context_key", "database.read_url"].map(str::to_owned);
+    assert_eq!((ended.code, ended.places()), (64, BTreeSet::from(wanted)), "{}", ended.err);
+    folder.change("read_url = \"mysql://127.0.0.1:9/x\"\n", "");
+    let ended = folder.run("millrace-ingress").await;
+    let wanted = ["database.context_key", "database.url"].map(str::to_owned);
+    assert_eq!((ended.code, ended.places()), (64, BTreeSet::from(wanted)), "{}", ended.err);
+    folder.change("reader = { password_file = \"keys/db-reader\" }\n", "");
+    let ended = folder.run("millrace-ingress").await;
+    assert_eq!(ended.code, 70, "without a reader it starts: {}", ended.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -68,7 +68,7 @@ fn tag(world: &World, org: &str) -> String {
 }
 
 /// The setting that puts a tenant in scope.
-fn context(world: &World, org: &str) -> String {
+pub(super) fn context(world: &World, org: &str) -> String {
     format!("{}.{org}", tag(world, org))
 }
 
