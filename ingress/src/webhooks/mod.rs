@@ -17,6 +17,8 @@
 //! }
 //! ```
 
+mod configured;
+mod signature;
 mod stripe;
 
 use std::fmt;
@@ -26,7 +28,7 @@ use std::time::Duration;
 use hmac::Hmac;
 use hyper::HeaderMap;
 use metrics::Counter;
-use millrace::config::{SourceConfig, SourceSecret};
+use millrace::config::{Scheme, SourceConfig, SourceSecret};
 use millrace::contract::{
     CheckedContract, Envelope, Lane, Malformed, MessageId, MessageType, Origin, Principal, Provider, Route, Signer,
     Timestamp, WireFault,
@@ -35,7 +37,7 @@ use millrace::telemetry::fields;
 use sha2::Sha256;
 use time::OffsetDateTime;
 
-pub use stripe::SignatureFault;
+pub use signature::SignatureFault;
 
 /// Longest event id, see [`millrace::contract::payloads::StripeHead`].
 const LONGEST_EVENT_ID: usize = 200;
@@ -83,7 +85,7 @@ pub enum SourceFault {
 #[derive(Debug)]
 pub struct Source {
     name: String,
-    provider: Provider,
+    scheme: Scheme,
     message_type: MessageType,
     route: Route,
     livemode: Option<bool>,
@@ -101,7 +103,7 @@ impl Source {
         let route = contract.route(&config.message_type, signer.lane(Lane::Main));
         let source = Self {
             name: config.name.clone(),
-            provider: config.provider,
+            scheme: config.scheme.clone(),
             message_type: config.message_type.clone(),
             route: route.ok_or_else(|| SourceFault::Unrouted(config.name.clone()))?,
             livemode: config.livemode,
@@ -124,14 +126,16 @@ impl Source {
     }
 
     fn verify(&self, headers: &HeaderMap, body: &[u8], now: i64) -> Result<Proof, WebhookFault> {
-        match self.provider {
-            Provider::Stripe => stripe::verify(self, headers, body, now),
+        match &self.scheme {
+            Scheme::Builtin(Provider::Stripe) => stripe::verify(self, headers, body, now),
+            Scheme::Configured(signature) => configured::verify(self, signature, headers, body, now),
         }
     }
 
     fn scheme(&self) -> &'static str {
-        match self.provider {
-            Provider::Stripe => stripe::SCHEME,
+        match &self.scheme {
+            Scheme::Builtin(Provider::Stripe) => stripe::SCHEME,
+            Scheme::Configured(_) => configured::SCHEME,
         }
     }
 
@@ -169,8 +173,9 @@ struct Secret {
 impl Secret {
     fn new(source: &SourceConfig, secret: &SourceSecret) -> Result<Self, SourceFault> {
         let labels = [("source", source.name.clone()), ("secret", secret.id.clone())];
-        let key = match source.provider {
-            Provider::Stripe => stripe::key(&secret.secret),
+        let key = match &source.scheme {
+            Scheme::Builtin(Provider::Stripe) => stripe::key(&secret.secret),
+            Scheme::Configured(signature) => configured::key(signature, &secret.secret),
         };
         let key = key.map_err(|_| SourceFault::Key(source.name.clone(), secret.id.clone()))?;
         Ok(Self { id: secret.id.clone(), key, matched: metrics::counter!(fields::WEBHOOK_VERIFIED, &labels) })

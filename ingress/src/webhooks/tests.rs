@@ -30,7 +30,7 @@ fn signer() -> Signer {
 fn config(name: &str, secrets: &[(&str, &str)]) -> SourceConfig {
     SourceConfig {
         name: name.to_owned(),
-        provider: Provider::Stripe,
+        scheme: Scheme::Builtin(Provider::Stripe),
         message_type: MessageType::parse("stripe.event").unwrap(),
         livemode: Some(false),
         tolerance: Duration::from_secs(300),

@@ -15,6 +15,7 @@ mod observability;
 mod publishers;
 mod reader;
 mod services;
+mod signatures;
 mod sources;
 mod tenant;
 
@@ -31,7 +32,8 @@ pub use observability::{Environment, ObservabilityConfig};
 pub use publishers::PublishersConfig;
 pub use reader::{ConfigFault, Mistake, Reader};
 pub use services::ServiceConfig;
-pub use sources::{SourceConfig, SourceSecret};
+pub use signatures::{Dedupe, Encoding, Grammar, KeyForm, SignatureConfig, SignedPart, Value};
+pub use sources::{Scheme, SourceConfig, SourceSecret};
 pub use tenant::{ClaimPath, Isolation, TenantConfig};
 
 use crate::contract::{CheckedContract, Contract, ContractFault};
@@ -131,6 +133,7 @@ impl Config {
             deployment,
         };
         config.biller(&mut reader, process);
+        config.receiver(&mut reader, process);
         config.announcer(&mut reader, process, contract);
         services::check(&config, &mut reader, process);
         reader.finish(config)
@@ -142,6 +145,21 @@ impl Config {
         if process.is(Process::Ingress) && !there {
             let section = format!("[sources.{}]", self.billing.provider);
             reader.mistake("billing.provider", format!("names no source: add {section}"));
+        }
+    }
+
+    /// The ingress seals what its sources receive, so its key's grant has to cover it: a worker would deny the rest.
+    fn receiver(&self, reader: &mut Reader, process: Process) {
+        let Some(signer) = self.publishers.signer("ingress").filter(|_| process.is(Process::Ingress)) else { return };
+        for source in &self.sources {
+            if !signer.grant().types.contains(&source.message_type) {
+                let problem = format!(
+                    "the ingress's key must be granted {:?}, which [sources.{}] receives",
+                    source.message_type.as_str(),
+                    source.name
+                );
+                reader.mistake("publishers", problem);
+            }
         }
     }
 
