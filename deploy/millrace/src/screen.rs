@@ -42,6 +42,11 @@ impl Screen {
         }
     }
 
+    /// A document: text for people, one JSON line for programs.
+    pub(crate) fn show(&self, text: &str, document: &Value) {
+        if self.json { self.line(&document.to_string()) } else { self.line(text) }
+    }
+
     /// A line for people only.
     pub(crate) fn tell(&self, text: &str) {
         if !self.json {
