@@ -1,8 +1,9 @@
 -- What became of each command, for whoever sent it.
 
--- Which message an idempotency key stands for: the same key with another body is another message, and rejected.
+-- Which message an idempotency key stands for: the same key with another body is another message, and rejected. No
+-- foreign key to the tenant, since the command that makes it has a key as well.
 CREATE TABLE app.idempotency_keys (
-  org_id text COLLATE "C" NOT NULL DEFAULT app.cur_org() REFERENCES app.tenants (org_id),
+  org_id text COLLATE "C" NOT NULL DEFAULT app.cur_org() CHECK (org_id ~ '^[A-Za-z0-9_.:@-]{1,64}$'),
   actor text COLLATE "C" NOT NULL,
   key text COLLATE "C" NOT NULL,
   message_id text COLLATE "C" NOT NULL,
@@ -11,8 +12,7 @@ CREATE TABLE app.idempotency_keys (
 );
 SELECT millrace.protect('idempotency_keys');
 
--- Written by the pipeline with each settlement, across the tenants of a batch; read by one tenant under RLS. A redriven
--- dead letter overwrites its row, which is why workers may update what they cannot read.
+-- Written by the pipeline with each settlement, across the tenants of a batch; read by one tenant under RLS.
 CREATE TABLE engine.operations (
   org_id text COLLATE "C" NOT NULL,
   publisher text COLLATE "C" NOT NULL,
@@ -28,10 +28,8 @@ CREATE TABLE engine.operations (
 ALTER TABLE engine.operations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE engine.operations FORCE ROW LEVEL SECURITY;
 CREATE POLICY settle ON engine.operations FOR INSERT TO millrace_app WITH CHECK (true);
-CREATE POLICY settle_again ON engine.operations FOR UPDATE TO millrace_app USING (true) WITH CHECK (true);
 -- ON CONFLICT has to see its own arbiter columns, and nothing else.
 CREATE POLICY settle_once ON engine.operations FOR SELECT TO millrace_app USING (true);
 CREATE POLICY tenant_read ON engine.operations FOR SELECT TO millrace_reader USING (org_id = (SELECT app.cur_org()));
-GRANT INSERT, SELECT (org_id, publisher, message_id),
-  UPDATE (outcome, code, resource_type, resource_id, settled_at) ON engine.operations TO millrace_app;
+GRANT INSERT, SELECT (org_id, publisher, message_id) ON engine.operations TO millrace_app;
 GRANT SELECT ON engine.operations TO millrace_reader, millrace_maintenance;

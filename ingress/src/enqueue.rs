@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace::amqp::{PublishFault, Publisher};
-use millrace::contract::{Lane, Signer};
+use millrace::contract::{Envelope, Keyring, Lane, MessageId, OperationId, PublisherName, Route, Signer, TenantId};
 use millrace::lifecycle::ReadyCheck;
 use tokio::sync::Mutex;
 
@@ -18,12 +18,13 @@ const PROBE_LASTS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Enqueue {
     signer: Signer,
+    keyring: Keyring,
     publisher: Publisher,
 }
 
 impl Enqueue {
-    pub(crate) fn new(signer: Signer, publisher: Publisher) -> Self {
-        Self { signer, publisher }
+    pub(crate) fn new(signer: Signer, keyring: Keyring, publisher: Publisher) -> Self {
+        Self { signer, keyring, publisher }
     }
 
     /// Returns when a queue holds the webhook.
@@ -33,9 +34,48 @@ impl Enqueue {
     pub(crate) async fn webhook(&self, webhook: Webhook<Verified>) -> Result<(), Refusal> {
         let route = webhook.route().clone();
         let (envelope, body) = webhook.into_envelope(self.signer.deployment());
-        let wire = self.signer.seal(&envelope, Lane::Main, body)?;
+        self.message(&envelope, &route, Lane::Main, body).await
+    }
+
+    /// Returns when a queue holds the message.
+    ///
+    /// # Errors
+    /// As [`Self::webhook`].
+    pub(crate) async fn message(
+        &self,
+        envelope: &Envelope,
+        route: &Route,
+        lane: Lane,
+        body: Vec<u8>,
+    ) -> Result<(), Refusal> {
+        let wire = self.signer.seal(envelope, lane, body)?;
         tracing::debug!(message.id = %envelope.message_id, "publishing");
-        Ok(self.publisher.publish(route, Arc::new(wire)).await?)
+        Ok(self.publisher.publish(route.clone(), Arc::new(wire)).await?)
+    }
+
+    /// Whose messages it seals.
+    pub(crate) fn deployment(&self) -> &str {
+        self.signer.deployment()
+    }
+
+    /// The best lane that the grant allows.
+    pub(crate) fn best_lane(&self) -> Lane {
+        self.signer.lane(Lane::Main)
+    }
+
+    /// Whose operations it makes.
+    pub(crate) fn publisher(&self) -> &PublisherName {
+        self.signer.publisher()
+    }
+
+    /// Did one of this edge's keys make the id, for this tenant?
+    pub(crate) fn made(&self, id: &OperationId, org: &TenantId) -> bool {
+        id.was_made_with(self.keyring.keys_of(self.signer.publisher()), self.signer.deployment(), org)
+    }
+
+    /// The operation id of a command that was queued.
+    pub(crate) fn operation(&self, org: &TenantId, message_id: &MessageId) -> OperationId {
+        self.signer.operation(org, message_id)
     }
 
     /// Ready means that the broker confirms publishes.

@@ -3,8 +3,13 @@
 //! It keeps no state and needs no database. Adopters call [`run`] with their own contract; tests start an [`Edge`]
 //! inside their own process.
 
+pub mod authenticate;
 mod body;
+mod commands;
+mod edge;
 mod enqueue;
+mod rates;
+pub mod reads;
 mod response;
 mod routes;
 mod server;
@@ -17,7 +22,8 @@ use millrace::config::Process;
 use millrace::contract::Contract;
 use millrace::lifecycle::{Booted, ProcessFault, announce, run_process, serve_admin};
 
-pub use server::{Edge, EdgeFault, Listening};
+pub use edge::{Edge, EdgeFault};
+pub use server::Listening;
 
 const ABOUT: &str =
     "Verifies webhooks, seals them and hands them to the broker; answers 200 after the broker's confirm";

@@ -2,12 +2,17 @@
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::{Response, StatusCode};
 use millrace::amqp::PublishFault;
-use millrace::contract::WireFault;
+use millrace::contract::{OperationId, WireFault};
 use millrace::telemetry::fields;
 
+use crate::authenticate::{Answer as Whom, Unauthenticated};
+use crate::commands::CommandFault;
+use crate::reads::ReadFault;
 use crate::webhooks::WebhookFault;
 
 /// What hyper sends.
@@ -22,8 +27,8 @@ const RETRY_AFTER_SECONDS: &str = "5";
 pub(crate) enum Refusal {
     #[error("no such path or source")]
     NotFound,
-    #[error("only POST is served here")]
-    MethodNotAllowed,
+    #[error("only {fits} is served here")]
+    MethodNotAllowed { fits: &'static str },
     #[error("the body is larger than http.max_body_bytes")]
     BodyTooLarge,
     #[error("the body did not arrive within http.body_timeout")]
@@ -32,6 +37,12 @@ pub(crate) enum Refusal {
     BodyBroken,
     #[error(transparent)]
     Webhook(#[from] WebhookFault),
+    #[error(transparent)]
+    Caller(#[from] Unauthenticated),
+    #[error(transparent)]
+    Command(#[from] CommandFault),
+    #[error(transparent)]
+    Read(#[from] ReadFault),
     #[error("the message cannot be sealed")]
     Seal(#[from] WireFault),
     #[error("the broker did not take the message")]
@@ -43,6 +54,8 @@ impl Refusal {
     fn reason(&self) -> &'static str {
         match self {
             Self::Webhook(fault) => fault.reason(),
+            Self::Caller(fault) => fault.reason(),
+            Self::Command(CommandFault::Forbidden(rule)) => rule.as_str(),
             other => other.code(),
         }
     }
@@ -51,13 +64,21 @@ impl Refusal {
     fn code(&self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTimeout => "body_timeout",
             Self::BodyBroken => "body_incomplete",
             Self::Webhook(WebhookFault::Signature(_)) => "invalid_signature",
             Self::Webhook(WebhookFault::Livemode) => "livemode_mismatch",
             Self::Webhook(WebhookFault::Malformed(_)) => "malformed_event",
+            Self::Caller(fault) => match fault.answer() {
+                Whom::Unauthorized => "unauthenticated",
+                // The token is authentic, so its bearer may know what it lacks.
+                Whom::Forbidden => fault.reason(),
+                Whom::Unavailable => "issuer_unavailable",
+            },
+            Self::Command(fault) => fault.code(),
+            Self::Read(fault) => fault.code(),
             Self::Seal(_) => "internal_error",
             Self::Broker(_) => "broker_unavailable",
         }
@@ -66,10 +87,17 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken | Self::Webhook(_) => StatusCode::BAD_REQUEST,
+            Self::Caller(fault) => match fault.answer() {
+                Whom::Unauthorized => StatusCode::UNAUTHORIZED,
+                Whom::Forbidden => StatusCode::FORBIDDEN,
+                Whom::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            },
+            Self::Command(fault) => fault.status(),
+            Self::Read(fault) => fault.status(),
             Self::Seal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Broker(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -78,8 +106,14 @@ impl Refusal {
     /// True when it was decided before the body's end. What follows on the connection is then not the next request.
     pub(crate) fn precedes_body(&self) -> bool {
         match self {
-            Self::NotFound | Self::MethodNotAllowed | Self::BodyTooLarge | Self::BodyTimeout | Self::BodyBroken => true,
-            Self::Webhook(_) | Self::Seal(_) | Self::Broker(_) => false,
+            Self::NotFound
+            | Self::MethodNotAllowed { .. }
+            | Self::BodyTooLarge
+            | Self::BodyTimeout
+            | Self::BodyBroken
+            | Self::Caller(_) => true,
+            Self::Command(fault) => fault.precedes_body(),
+            Self::Webhook(_) | Self::Read(_) | Self::Seal(_) | Self::Broker(_) => false,
         }
     }
 
@@ -89,12 +123,25 @@ impl Refusal {
         tracing::debug!(edge.reason = self.reason(), "refused");
         let (status, code) = (self.status(), self.code());
         let title = status.canonical_reason().unwrap_or_default();
-        let problem =
+        let mut problem =
             serde_json::json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "code": code });
+        if let Self::Command(CommandFault::Invalid(malformed)) = self {
+            problem["field"] = malformed.field.as_ref().into();
+            problem["detail"] = malformed.problem.into();
+        }
         let mut response = json(status, "application/problem+json", Bytes::from(problem.to_string()));
         let headers = response.headers_mut();
         match self {
-            Self::MethodNotAllowed => drop(headers.insert(ALLOW, HeaderValue::from_static("POST"))),
+            Self::MethodNotAllowed { fits } => drop(headers.insert(ALLOW, HeaderValue::from_static(fits))),
+            Self::Caller(_) if status == StatusCode::UNAUTHORIZED => {
+                drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+            }
+            Self::Caller(_) | Self::Read(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
+                drop(headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS)));
+            }
+            Self::Command(CommandFault::TooFast(too_fast)) => {
+                drop(headers.insert(RETRY_AFTER, HeaderValue::from(too_fast.retry_after)));
+            }
             Self::Broker(_) => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS))),
             _ => {}
         }
@@ -113,6 +160,24 @@ pub(crate) fn count(reason: &'static str) {
 /// The one success of a webhook: exactly 200, since some senders take 202 and 204 for failures.
 pub(crate) fn received() -> Answer {
     json(StatusCode::OK, "application/json", Bytes::from_static(br#"{"received":true}"#))
+}
+
+/// Rows of one tenant, for nobody else's cache.
+pub(crate) fn read(body: &serde_json::Value) -> Answer {
+    let mut response = json(StatusCode::OK, "application/json", Bytes::from(body.to_string()));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A command that the broker holds: 202, and where to ask what became of it.
+pub(crate) fn accepted(operation: &OperationId) -> Answer {
+    let body = serde_json::json!({ "operation": operation.to_string(), "status": "pending" });
+    let mut response = json(StatusCode::ACCEPTED, "application/json", Bytes::from(body.to_string()));
+    // An operation id is of characters that every header takes.
+    if let Ok(place) = HeaderValue::from_str(&format!("/api/operations/{operation}")) {
+        response.headers_mut().insert(LOCATION, place);
+    }
+    response
 }
 
 fn json(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {

@@ -4,29 +4,87 @@
 //! |---|---|---|
 //! | `POST` | `billing.webhook_endpoint`, by default `/api/billing/webhooks` | the source named `billing.provider` |
 //! | `POST` | `/api/webhooks/{source}` | the source of exactly this name |
+//! | `POST` | `/api/commands/{name}` | the command of exactly this name |
+//! | `GET` | `/api/operations/{id}` | what became of a command |
+//! | `GET` | `/api/projects`, `/api/settings`, `/api/members`, `/api/billing`, `/api/limits` | the tenant's rows |
 //!
-//! Paths are compared as transmitted: a percent-encoded or doubled character is another path. The query is ignored.
+//! Paths are compared as transmitted: a percent-encoded or doubled character is another path. Webhooks and commands ignore the query.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use hyper::Method;
+use millrace::contract::payloads::EdgeRefused;
+use millrace::contract::{CheckedContract, Lane, OperationId, Payload, Route, Signer};
 
+use crate::commands::{Command, Commands};
 use crate::response::Refusal;
 use crate::webhooks::Source;
 
 const WEBHOOKS: &str = "/api/webhooks/";
+const COMMANDS: &str = "/api/commands/";
+const OPERATIONS: &str = "/api/operations/";
 
-/// The sources by path.
+/// What a request is for.
+#[derive(Debug)]
+pub(crate) enum Target<'r> {
+    /// A provider's event.
+    Webhook(&'r Arc<Source>),
+    /// A tenant's command.
+    Command(&'r Command),
+    /// What became of one; `None` for what is no operation id.
+    Operation(Option<OperationId>),
+    /// Rows of a tenant.
+    Rows(Rows),
+}
+
+/// What a tenant can look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rows {
+    Projects,
+    Settings,
+    Members,
+    Billing,
+    Limits,
+}
+
+impl Rows {
+    const ALL: [Self; 5] = [Self::Projects, Self::Settings, Self::Members, Self::Billing, Self::Limits];
+
+    fn path(self) -> &'static str {
+        match self {
+            Self::Projects => "/api/projects",
+            Self::Settings => "/api/settings",
+            Self::Members => "/api/members",
+            Self::Billing => "/api/billing",
+            Self::Limits => "/api/limits",
+        }
+    }
+
+    /// The action that the audit line of a refusal shows.
+    pub(crate) fn action(self) -> &'static str {
+        match self {
+            Self::Projects => "projects.read",
+            Self::Settings => "settings.read",
+            Self::Members => "members.read",
+            Self::Billing => "billing.read",
+            Self::Limits => "limits.read",
+        }
+    }
+}
+
+/// Everything that is served, by path.
 #[derive(Debug)]
 pub(crate) struct Routes {
     sources: HashMap<String, Arc<Source>>,
+    commands: Commands,
+    refusals: Option<Route>,
 }
 
 impl Routes {
     /// Serves each source under its name, and `provider` under `endpoint` too. `None` when there are sources but
     /// none of them is `provider`.
-    pub(crate) fn new(sources: Vec<Source>, endpoint: &str, provider: &str) -> Option<Self> {
+    pub(crate) fn new(sources: Vec<Source>, endpoint: &str, provider: &str, commands: Commands) -> Option<Self> {
         let sources: Vec<_> = sources.into_iter().map(Arc::new).collect();
         let billing = sources.iter().find(|source| source.name() == provider).cloned();
         if billing.is_none() && !sources.is_empty() {
@@ -34,16 +92,40 @@ impl Routes {
         }
         let named = sources.into_iter().map(|source| (format!("{WEBHOOKS}{}", source.name()), source));
         let billing = billing.map(|source| (endpoint.to_owned(), source));
-        Some(Self { sources: named.chain(billing).collect() })
+        Some(Self { sources: named.chain(billing).collect(), commands, refusals: None })
     }
 
-    /// Whose webhook it is.
+    /// Says where refusals of known callers go to be audited; nowhere without a worker that takes them and a grant.
+    #[must_use]
+    pub(crate) fn auditing(mut self, contract: &CheckedContract, signer: &Signer) -> Self {
+        let entry = contract.payload(EdgeRefused::NAME);
+        let granted = entry.filter(|entry| signer.grant().types.contains(&entry.name));
+        self.refusals = granted.map(|entry| Route::work(&entry.worker, signer.lane(Lane::Main)));
+        self
+    }
+
+    /// Where refusals go to be audited.
+    pub(crate) fn refusals(&self) -> Option<&Route> {
+        self.refusals.as_ref()
+    }
+
+    /// What the request is for.
     ///
     /// # Errors
-    /// A path or source that does not exist, before a method that does not fit.
-    pub(crate) fn find(&self, method: &Method, path: &str) -> Result<&Arc<Source>, Refusal> {
-        let source = self.sources.get(path).ok_or(Refusal::NotFound)?;
-        if method == Method::POST { Ok(source) } else { Err(Refusal::MethodNotAllowed) }
+    /// A path, source or command that does not exist, before a method that does not fit.
+    pub(crate) fn find(&self, method: &Method, path: &str) -> Result<Target<'_>, Refusal> {
+        let (target, fits) = if let Some(source) = self.sources.get(path) {
+            (Target::Webhook(source), "POST")
+        } else if let Some(command) = path.strip_prefix(COMMANDS).and_then(|name| self.commands.find(name)) {
+            (Target::Command(command), "POST")
+        } else if let Some(id) = path.strip_prefix(OPERATIONS) {
+            (Target::Operation(OperationId::parse(id)), "GET")
+        } else if let Some(rows) = Rows::ALL.into_iter().find(|rows| rows.path() == path) {
+            (Target::Rows(rows), "GET")
+        } else {
+            return Err(Refusal::NotFound);
+        };
+        if method.as_str() == fits { Ok(target) } else { Err(Refusal::MethodNotAllowed { fits }) }
     }
 }
 
@@ -54,11 +136,16 @@ mod tests {
 
     fn routes() -> Routes {
         let sources = ["stripe", "stripe-connect"].map(|name| source(name, &[("s1", "whsec_1")]));
-        Routes::new(sources.into(), "/api/billing/webhooks", "stripe").unwrap()
+        Routes::new(sources.into(), "/api/billing/webhooks", "stripe", Commands::default()).unwrap()
     }
 
     fn found(method: Method, path: &str) -> Result<String, Refusal> {
-        routes().find(&method, path).map(|source| source.name().to_owned())
+        routes().find(&method, path).map(|target| match target {
+            Target::Webhook(source) => source.name().to_owned(),
+            Target::Command(command) => command.name().to_string(),
+            Target::Operation(id) => format!("operation {}", id.is_some()),
+            Target::Rows(rows) => rows.action().to_owned(),
+        })
     }
 
     #[test]
@@ -66,6 +153,15 @@ mod tests {
         assert_eq!(found(Method::POST, "/api/billing/webhooks").unwrap(), "stripe");
         assert_eq!(found(Method::POST, "/api/webhooks/stripe").unwrap(), "stripe");
         assert_eq!(found(Method::POST, "/api/webhooks/stripe-connect").unwrap(), "stripe-connect");
+    }
+
+    #[test]
+    fn what_a_tenant_looks_at_is_read_with_get() {
+        assert_eq!(found(Method::GET, "/api/projects").unwrap(), "projects.read");
+        assert_eq!(found(Method::GET, "/api/operations/op_x_00").unwrap(), "operation true");
+        assert_eq!(found(Method::GET, "/api/operations/x").unwrap(), "operation false");
+        assert!(matches!(found(Method::POST, "/api/projects"), Err(Refusal::MethodNotAllowed { fits: "GET" })));
+        assert!(matches!(found(Method::GET, "/api/projects/"), Err(Refusal::NotFound)));
     }
 
     #[test]
@@ -97,15 +193,17 @@ mod tests {
     fn another_method_on_a_known_path_is_told_which_one_fits() {
         for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS] {
             for path in ["/api/billing/webhooks", "/api/webhooks/stripe"] {
-                assert!(matches!(found(method.clone(), path), Err(Refusal::MethodNotAllowed)));
+                assert!(matches!(found(method.clone(), path), Err(Refusal::MethodNotAllowed { .. })));
             }
         }
     }
 
     #[test]
     fn a_biller_without_a_source_is_a_mistake_unless_there_are_no_sources() {
-        assert!(Routes::new(vec![source("other", &[("s1", "whsec_1")])], "/api/b", "stripe").is_none());
-        let none = Routes::new(Vec::new(), "/api/b", "stripe").unwrap();
+        assert!(
+            Routes::new(vec![source("other", &[("s1", "whsec_1")])], "/api/b", "stripe", Commands::default()).is_none()
+        );
+        let none = Routes::new(Vec::new(), "/api/b", "stripe", Commands::default()).unwrap();
         assert!(matches!(none.find(&Method::POST, "/api/b"), Err(Refusal::NotFound)));
     }
 }

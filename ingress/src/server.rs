@@ -1,106 +1,31 @@
 //! The public listener: bounds on everything a stranger decides, and a drain that finishes what it has begun.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hyper::Request;
-use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use metrics::{Gauge, Histogram};
-use millrace::amqp::{AmqpFault, Dialer, Publisher};
-use millrace::config::{Config, HttpConfig};
-use millrace::contract::{BrokerUser, CheckedContract};
-use millrace::lifecycle::{Drain, ReadyCheck};
-use millrace::telemetry::fields;
-use time::OffsetDateTime;
+use metrics::Gauge;
+use millrace::config::HttpConfig;
+use millrace::lifecycle::Drain;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::body;
-use crate::enqueue::Enqueue;
-use crate::response::{self, Answer, Refusal};
-use crate::routes::Routes;
+use crate::edge::{Edge, EdgeFault};
+use crate::response;
 use crate::socket::{Dialogue, Socket};
-use crate::webhooks::{Source, SourceFault, Webhook};
 
-/// The publisher whose key seals.
-const PUBLISHER: &str = "ingress";
 /// Most bytes of a request head; no honest sender comes near.
 const HEAD_BYTES: usize = 64 << 10;
 /// How long to wait after the system refused a connection, which it does when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Why the edge cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum EdgeFault {
-    /// No login for the broker.
-    #[error(transparent)]
-    Broker(#[from] AmqpFault),
-    /// No key to seal with.
-    #[error("no key of publisher {PUBLISHER} signs; set signs = true in [publishers.<key id>]")]
-    NoSigner,
-    /// A source that cannot be served.
-    #[error(transparent)]
-    Source(#[from] SourceFault),
-    /// `billing.webhook_endpoint` would lead nowhere.
-    #[error("billing.provider is {0:?}, but there is no [sources.{0}]")]
-    NoBilling(String),
-    /// The address is taken or not ours.
-    #[error("cannot listen on {address} (http.listen)")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
-}
-
-/// The edge with everything it needs, not yet listening.
-#[derive(Debug)]
-pub struct Edge {
-    routes: Routes,
-    enqueue: Enqueue,
-    http: HttpConfig,
-    seconds: Histogram,
-    connections: Gauge,
-}
-
 impl Edge {
-    /// Prepares the sources and begins to connect to the broker in the background, for ever and without waiting for
-    /// it. Must be called inside a Tokio runtime, after the metrics recorder is in place.
-    ///
-    /// # Errors
-    /// Anything but [`EdgeFault::Listen`].
-    pub fn new(contract: &CheckedContract, config: &Config) -> Result<Self, EdgeFault> {
-        let signer = config.publishers.signer(PUBLISHER).ok_or(EdgeFault::NoSigner)?;
-        let sources = config.sources.iter().map(|source| Source::new(source, contract, &signer));
-        let sources = sources.collect::<Result<Vec<_>, _>>()?;
-        let billing = &config.billing;
-        let routes = Routes::new(sources, &billing.webhook_endpoint, &billing.provider)
-            .ok_or_else(|| EdgeFault::NoBilling(billing.provider.clone()))?;
-        let dialer = Dialer::new(&config.amqp, BrokerUser::Ingress, "millrace-ingress")?;
-        let publisher = Publisher::start(dialer, config.http.publish_timeout);
-        Ok(Self {
-            routes,
-            enqueue: Enqueue::new(signer, publisher),
-            http: config.http.clone(),
-            seconds: metrics::histogram!(fields::REQUEST_SECONDS),
-            connections: metrics::gauge!(fields::CONNECTIONS),
-        })
-    }
-
-    /// Ready while the broker confirms publishes; asks it at most once a second.
-    pub fn ready_check(&self) -> ReadyCheck {
-        self.enqueue.ready_check()
-    }
-
     /// Opens the public port, `http.listen`.
     ///
     /// # Errors
@@ -111,32 +36,6 @@ impl Edge {
         let listener = TcpListener::bind(address).await.map_err(fault)?;
         let address = listener.local_addr().map_err(fault)?;
         Ok(Listening { edge: Arc::new(self), listener, address })
-    }
-
-    async fn answer(&self, request: Request<Incoming>, dialogue: &Dialogue) -> Result<Answer, Infallible> {
-        let began = Instant::now();
-        let bodyless = request.body().is_end_stream();
-        let answer = match self.handle(request).await {
-            Ok(answer) => answer,
-            Err(refusal) => {
-                let last = refusal.precedes_body() && !bodyless;
-                if last {
-                    dialogue.leave_unread();
-                }
-                refusal.answer(last)
-            }
-        };
-        self.seconds.record(began.elapsed());
-        Ok(answer)
-    }
-
-    async fn handle(&self, request: Request<Incoming>) -> Result<Answer, Refusal> {
-        let source = self.routes.find(request.method(), request.uri().path())?;
-        let (head, body) = request.into_parts();
-        let body = body::read(body, self.http.max_body_bytes, self.http.body_timeout).await?;
-        let webhook = Webhook::received(Arc::clone(source), head.headers, body);
-        self.enqueue.webhook(webhook.verify(OffsetDateTime::now_utc())?).await?;
-        Ok(response::received())
     }
 
     /// Serves one connection to its end. A drain lets the request in flight finish and closes an idle one at once.
@@ -196,15 +95,17 @@ impl Listening {
         let connections = TaskTracker::new();
         let cut = CancellationToken::new();
         let _cut_at_the_end = cut.clone().drop_guard();
-        let drain_timeout = self.edge.http.drain_timeout;
+        let edge = Arc::clone(&self.edge);
         tokio::select! {
+            // Ends with the port, which it owns.
             () = self.accept(&connections, &cut, &drain) => {}
+            () = edge.tidy_up() => {}
             () = drain.started() => {}
         }
         connections.close();
         tokio::select! {
             () = connections.wait() => {}
-            () = tokio::time::sleep(drain_timeout) => {
+            () = tokio::time::sleep(edge.http.drain_timeout) => {
                 tracing::warn!(http.connections = connections.len(), "drain timed out; cutting connections");
             }
             () = drain.escalated() => {}

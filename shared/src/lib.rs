@@ -5,6 +5,7 @@
 
 pub mod amqp;
 pub mod auditlog;
+pub mod client;
 pub mod config;
 pub mod contract;
 pub mod db;

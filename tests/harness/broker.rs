@@ -1,12 +1,14 @@
 //! A client of the broker with every right, for what tests put into queues and want to know of them.
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
+};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
 /// One connection with one confirm channel.
 pub(crate) struct Broker {
-    _connection: Connection,
+    connection: Connection,
     channel: Channel,
 }
 
@@ -15,7 +17,7 @@ impl Broker {
         let connection = Connection::connect(url, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        Ok(Self { _connection: connection, channel })
+        Ok(Self { connection, channel })
     }
 
     /// Messages that are ready in a queue.
@@ -31,6 +33,13 @@ impl Broker {
         self.channel.queue_declare(queue.into(), durable, FieldTable::default()).await?;
         let plain = QueueBindOptions::default();
         self.channel.queue_bind(queue.into(), exchange.into(), key.into(), plain, FieldTable::default()).await
+    }
+
+    /// The first message of a queue, which the end of this connection puts back.
+    pub(crate) async fn peek(self, queue: &str) -> lapin::Result<Option<(BasicProperties, Vec<u8>)>> {
+        let got = self.channel.basic_get(queue.into(), BasicGetOptions::default()).await?;
+        self.connection.close(200, "seen".into()).await?;
+        Ok(got.map(|message| (message.delivery.properties, message.delivery.data)))
     }
 
     pub(crate) async fn publish(

@@ -3,15 +3,20 @@
 
 mod await_until;
 mod broker;
+mod caller;
+mod golden;
 mod http;
 mod programs;
 mod raw_amqp;
 mod relay;
 mod servers;
+mod service;
 mod sql;
 mod world;
 
 pub use await_until::eventually;
+pub use caller::{Caller, sign};
+pub use golden::golden;
 pub use http::{Answer, HttpClient, raw_exchange};
 pub use millrace_cli::sample::{Sample, Shape, signature};
 pub use programs::{Program, binary, run_cli};

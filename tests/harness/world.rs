@@ -2,21 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use hyper::Method;
 use lapin::BasicProperties;
-use millrace::amqp::{Dialer, Publisher};
+use lapin::types::{AMQPValue, FieldTable};
 use millrace::config::{Config, Process, start};
-use millrace::contract::{BrokerUser, Exchange, Route, Topology, WireMessage};
+use millrace::contract::{Exchange, Field, Topology, WireMessage};
 use millrace_cli::{BrokerAdmin, apply_topology, bootstrap, migrate};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
 use crate::broker::Broker;
+use crate::caller::ISSUER_SECRET;
 use crate::http::{Answer, HttpClient};
 use crate::programs::{Program, run_cli};
 use crate::raw_amqp::{RawProperties, publish_raw};
@@ -111,11 +110,16 @@ impl World {
         let keys = self.folder.path().join("keys");
         std::fs::create_dir_all(&keys).expect("keys");
         let names = ["db-context", "audit-event-id", "seal-ingress-1", "seal-worker-1", "seal-operator-1"];
-        for (number, name) in names.into_iter().enumerate() {
+        for (number, name) in names.into_iter().chain(["seal-crm-1", "seal-ledger-1"]).enumerate() {
             std::fs::write(keys.join(name), format!("{:064x}\n", number + 1)).expect("a key");
         }
         // Logins are the cluster's and the broker's, shared by every world on them.
-        for name in ["amqp-ingress", "amqp-worker", "amqp-relay", "amqp-audit", "db-app", "db-relay", "db-migrator"] {
+        let brokers = ["amqp-ingress", "amqp-worker", "amqp-relay", "amqp-audit"];
+        for name in brokers.into_iter().chain(["db-app", "db-relay", "db-reader", "db-migrator"]) {
+            std::fs::write(keys.join(name), "only for tests\n").expect("a password");
+        }
+        std::fs::write(keys.join("issuer"), ISSUER_SECRET).expect("a secret");
+        for name in ["amqp-crm", "amqp-ledger"] {
             std::fs::write(keys.join(name), "only for tests\n").expect("a password");
         }
         std::fs::write(keys.join("stripe-1"), SECRETS[0]).expect("a secret");
@@ -145,6 +149,11 @@ impl World {
         let rabbit = self.servers.rabbit.lock().await;
         let (user, password) = rabbit.admin();
         BrokerAdmin::new(rabbit.management_url().parse().expect("a URL"), user, password.to_owned().into())
+    }
+
+    /// The HTTP client that all of this world's requests share.
+    pub fn http(&self) -> &HttpClient {
+        &self.http
     }
 
     /// The servers, for tests that have them alone.
@@ -193,6 +202,14 @@ impl World {
         let url = |key: &str| format!("http://{}", line[key].as_str().expect("an address"));
         let (public, admin) = (url("listening"), url("admin"));
         (ingress, public, admin)
+    }
+
+    /// Starts every worker, relay and audit worker, for commands of every kind; returns the ingress's base URL.
+    pub async fn start_all_workers(&self) -> (Vec<Program>, String) {
+        let (mut programs, url) = self.start_all().await;
+        let others = ["projects", "settings", "members", "tenants"];
+        programs.extend(others.map(|worker| self.start(&format!("millrace-{worker}"))));
+        (programs, url)
     }
 
     /// Starts everything a webhook needs to become an audit line; returns the ingress's base URL.
@@ -251,6 +268,15 @@ impl World {
         sql::count(&self.pool, statement).await
     }
 
+    /// Changes rows as the superuser.
+    ///
+    /// # Panics
+    /// When the statement fails.
+    pub async fn execute(&self, statement: &str) {
+        let statement = sqlx::AssertSqlSafe(statement.to_owned());
+        sqlx::raw_sql(statement).execute(&self.pool).await.expect("a statement");
+    }
+
     /// Waits until a count is what it should be.
     pub async fn until_count(&self, statement: &str, wanted: i64) {
         eventually(&format!("{statement} is {wanted}"), async || (self.count(statement).await == wanted).then_some(()))
@@ -297,6 +323,28 @@ impl World {
         assert_eq!(self.lines_with(outcome), wanted, "more {outcome} lines than settlements");
     }
 
+    /// Puts a message into a worker's main queue as it stands, sealed or not.
+    ///
+    /// # Panics
+    /// When the broker does not take it.
+    pub async fn enqueue(&self, worker: &str, wire: &WireMessage) {
+        let mut headers = FieldTable::default();
+        let mut properties = BasicProperties::default();
+        for (field, value) in wire.fields() {
+            properties = match field {
+                Field::MessageId => properties.with_message_id(value.into()),
+                Field::Type => properties.with_type(value.into()),
+                Field::ContentType => properties.with_content_type(value.into()),
+                Field::CorrelationId => properties.with_correlation_id(value.into()),
+                _ => {
+                    headers.insert(field.name().into(), AMQPValue::LongString(value.into()));
+                    properties
+                }
+            };
+        }
+        self.publish("millrace.work", &format!("{worker}.main"), properties.with_headers(headers), &wire.body).await;
+    }
+
     /// Puts a message of the test's own making into an exchange.
     ///
     /// # Panics
@@ -314,18 +362,6 @@ impl World {
         let published =
             publish_raw(rabbit.amqp_address(), rabbit.admin(), &self.name, (exchange, key), properties).await;
         published.expect("a publish");
-    }
-
-    /// Puts a sealed message into a worker's lane, as the ingress does.
-    ///
-    /// # Panics
-    /// When the broker does not take it.
-    pub async fn publish_sealed(&self, route: Route, message: WireMessage) {
-        let config = self.config(Process::Ingress);
-        let dialer = Dialer::new(&config.amqp, BrokerUser::Ingress, "test").expect("a dialer");
-        let publisher = Publisher::start(dialer, Duration::from_secs(10));
-        publisher.connected().await;
-        publisher.publish(route, Arc::new(message)).await.expect("a publish");
     }
 
     /// Makes a queue of the test's own that gets every event of a type.
@@ -350,6 +386,14 @@ impl World {
     /// When there is no such queue.
     pub async fn depth(&self, queue: &str) -> u32 {
         self.broker().await.depth(queue).await.expect("a depth")
+    }
+
+    /// The first message of a queue as it stands there; it goes back where it was.
+    ///
+    /// # Panics
+    /// When there is no such queue.
+    pub async fn peek(&self, queue: &str) -> Option<(BasicProperties, Vec<u8>)> {
+        self.broker().await.peek(queue).await.expect("a look into the queue")
     }
 
     async fn broker(&self) -> Broker {

@@ -4,16 +4,10 @@ mod additions;
 mod build;
 mod papers;
 
-use millrace::config::Process;
-use millrace::contract::{
-    ActorKind, CommandIdentity, Envelope, Lane, MessageId, MessageType, Principal, Role, Route, TenantId, Timestamp,
-    WireMessage, WorkerName,
-};
-use millrace_tests::{Left, World};
+use millrace_tests::{Caller, Left, World, eventually};
 use serde_json::{Value, json};
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
-use time::OffsetDateTime;
 
 use crate::isolation::{REFUSED, context, run_as};
 
@@ -37,11 +31,14 @@ async fn a_crate_of_ones_own_settles_its_command_under_every_promise_and_changes
 
     let worker = world.start(&adopter.program("millrace-tickets"));
     let others = ["millrace-relay", "millrace-audit"].map(|program| world.start(program));
-    let ask = |org, key, body| sealed(&world, org, key, body);
-    for (org, key) in [("acme", "k1"), ("acme", "k1"), ("globex", "k1")] {
-        send(&world, ask(org, key, json!({ "subject": "The printer is on fire" }))).await;
-    }
-    send(&world, ask("acme", "k2", json!({ "subject": "Now!", "urgent": true }))).await;
+    let mut edge = world.start(&adopter.program("millrace-ingress"));
+    let addresses: Value = serde_json::from_str(&edge.first_line().await).expect("addresses");
+    let url = format!("http://{}", addresses["listening"].as_str().expect("an address"));
+    let ticket = json!({ "subject": "The printer is on fire" });
+    post(&world, &url, "acme", "k1", ticket.clone()).await;
+    send(&world, "acme", "k1", ticket.clone()).await;
+    send(&world, "globex", "k1", ticket).await;
+    send(&world, "acme", "k2", json!({ "subject": "Now!", "urgent": true })).await;
 
     world.until_count("select count(*) from app.tickets", 2).await;
     world.until_lines("applied", 2).await;
@@ -58,10 +55,10 @@ async fn a_crate_of_ones_own_settles_its_command_under_every_promise_and_changes
         world.count("select used from app.usage_counters where org_id = 'acme' and metric = 'tickets'").await,
         1
     );
-    millrace_tests::eventually("both events arrived", async || (world.depth("listener").await == 2).then_some(()))
-        .await;
+    eventually("both events arrived", async || (world.depth("listener").await == 2).then_some(())).await;
     isolated(&world).await;
 
+    assert_eq!(edge.terminate().await, 0);
     assert_eq!(worker.terminate().await, 0);
     drop(others);
     assert_eq!(world.depth("millrace.work.tickets.main").await, 0);
@@ -92,35 +89,20 @@ fn grant(world: &World) {
     std::fs::write(path, wider).expect("the configuration");
 }
 
-/// A command of an editor of a tenant, sealed with the ingress's key.
-fn sealed(world: &World, org: &str, key: &str, body: Value) -> WireMessage {
-    let signer = world.config(Process::Ingress).publishers.signer("ingress").expect("the ingress's key");
-    let principal = Principal { kind: ActorKind::User, id: "u1".to_owned(), role: Some(Role::Editor) };
-    let (org, body) = (TenantId::parse(org).expect("a tenant"), body.to_string().into_bytes());
-    let command = MessageType::parse("tickets.create").expect("a command");
-    let identity = CommandIdentity { org: &org, actor: &principal.actor_id(), command: &command, key, body: &body };
-    let now = OffsetDateTime::now_utc();
-    let envelope = Envelope {
-        message_id: MessageId::of_command(signer.deployment(), &identity),
-        message_type: command.clone(),
-        schema_version: 1,
-        content_type: "application/json".to_owned(),
-        org_id: Some(org.clone()),
-        principal,
-        token: Some(("t".to_owned(), now.unix_timestamp())),
-        origin: None,
-        dedupe_key: Some(key.to_owned()),
-        correlation_id: None,
-        causation_id: None,
-        issued_at: Timestamp::new(now),
-        expected_version: None,
-    };
-    signer.seal(&envelope, Lane::Main, body).expect("a sealed message")
+/// Sends a ticket of an editor straight into the worker's queue, sealed with the edge's key.
+async fn send(world: &World, org: &str, key: &str, body: Value) {
+    let wire = world.sealed(&Caller::user(org, "u1", "editor"), "tickets.create", key, &body);
+    world.enqueue("tickets", &wire).await;
 }
 
-async fn send(world: &World, message: WireMessage) {
-    let worker = WorkerName::parse("tickets").expect("a worker");
-    world.publish_sealed(Route::work(&worker, Lane::Main), message).await;
+/// Sends the same over HTTP through the adopter's edge, until that has a broker.
+async fn post(world: &World, edge: &str, org: &str, key: &str, body: Value) {
+    let token = Caller::user(org, "u1", "editor").token();
+    eventually("the edge takes the command", async || {
+        let answer = world.post_command(edge, &token, "tickets.create", key, &body).await?;
+        (answer.status == 202).then_some(())
+    })
+    .await
 }
 
 /// The adopter's table, as the role of the workers sees it: one tenant at a time, or nothing.

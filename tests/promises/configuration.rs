@@ -29,11 +29,11 @@ impl Folder {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("keys")).expect("keys");
         let names = ["db-context", "audit-event-id", "seal-ingress-1", "seal-worker-1", "seal-operator-1"];
-        for (number, name) in names.into_iter().enumerate() {
+        for (number, name) in names.into_iter().chain(["seal-crm-1", "seal-ledger-1"]).enumerate() {
             std::fs::write(folder.path().join("keys").join(name), format!("{:064x}\n", number + 1)).expect("a key");
         }
         let names = ["amqp-ingress", "amqp-worker", "amqp-relay", "amqp-audit", "db-app", "db-relay", "db-migrator"];
-        for name in names.into_iter().chain(["stripe-1", "stripe-2", "not-hex"]) {
+        for name in names.into_iter().chain(["stripe-1", "stripe-2", "not-hex", "amqp-crm", "amqp-ledger"]) {
             std::fs::write(folder.path().join("keys").join(name), format!("{SECRET}\n")).expect("a secret");
         }
         let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));

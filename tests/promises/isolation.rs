@@ -74,18 +74,7 @@ pub(crate) fn context(world: &World, org: &str) -> String {
 
 /// A connection of one run-time role.
 async fn connect(world: &World, role: &str) -> PgConnection {
-    if role == "millrace_reader" {
-        // It has no password here, since no process logs in as it yet; this makes it the role of the session.
-        let url = world.servers().postgres.lock().await.superuser_url(&database(world).await);
-        let mut connection = PgConnection::connect(&url).await.expect("a connection");
-        run(&mut connection, "SET SESSION AUTHORIZATION millrace_reader").await.expect("the role");
-        return connection;
-    }
     PgConnection::connect(&world.role_url(role).await).await.expect("a connection")
-}
-
-async fn database(world: &World) -> String {
-    sqlx::query_scalar("SELECT current_database()::text").fetch_one(world.superuser()).await.expect("a name")
 }
 
 /// Rows that a statement changed, or PostgreSQL's code.

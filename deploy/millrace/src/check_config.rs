@@ -18,7 +18,7 @@ pub(crate) struct CheckConfig {
     config: ConfigFile,
     /// Check what one process needs instead of all.
     #[arg(long = "for", value_name = "PROCESS", default_value = "all",
-          value_parser = ["all", "ingress", "worker", "relay", "audit", "operator"])]
+          value_parser = ["all", "ingress", "worker", "relay", "audit", "operator", "token"])]
     process: String,
 }
 
@@ -30,6 +30,7 @@ impl CheckConfig {
             "relay" => Process::Relay,
             "audit" => Process::Audit,
             "operator" => Process::Operator,
+            "token" => Process::Token,
             _ => Process::All,
         };
         let path = self.config.path();

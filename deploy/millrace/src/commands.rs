@@ -8,7 +8,9 @@ use millrace::config;
 
 use crate::screen::Screen;
 use crate::stack::{Down, Scale, Up};
-use crate::{App, CommandFault, check_config, migrate, new, openapi, roles, send, stack, tenants, topology};
+use crate::{
+    App, CommandFault, asyncapi, check_config, migrate, new, openapi, roles, send, stack, tenants, token, topology,
+};
 
 const AFTER: &str = "Exit codes: 0 done, 64 bad usage or configuration (all mistakes are listed), 69 something is not \
     installed or not there, 70 it failed on the way.\n\
@@ -51,13 +53,17 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Declare queues, policies, users and permissions on a broker.
     Topology(topology::ApplyTopology),
-    /// Make tenants and link them to a provider's customers.
+    /// A tenant's life: create, import, link, suspend, resume, close, list.
     #[command(subcommand)]
     Tenants(tenants::Tenants),
     /// Print every mistake of a configuration, for all processes at once.
     CheckConfig(check_config::CheckConfig),
+    /// Print what internal services publish and consume, as an AsyncAPI 3.0 document.
+    Asyncapi(asyncapi::AsyncApi),
     /// Send a signed sample webhook; needs no account with the provider and no network beyond the URL.
     Send(send::Send),
+    /// Make a token of an issuer with a local secret, for development and tests; needs no server.
+    Token(token::Token),
     /// Print the OpenAPI 3.1 document of the HTTP interface, with every command of the contract.
     Openapi,
     /// Print who may do what: the role table, and who may send each command.
@@ -76,7 +82,9 @@ pub(crate) async fn dispatch(cli: Cli, app: App, screen: &Screen) -> Result<Exit
         Command::Topology(command) => command.run(contract, screen).await?,
         Command::Tenants(command) => command.run(contract, screen).await?,
         Command::CheckConfig(command) => return command.run(contract, screen),
+        Command::Asyncapi(command) => command.run(contract, screen)?,
         Command::Send(command) => command.run(screen).await?,
+        Command::Token(command) => command.run(contract, screen)?,
         Command::Openapi => openapi::print(contract, screen)?,
         Command::Roles => roles::print(contract, screen)?,
         Command::New(command) => command.run(screen)?,

@@ -1,5 +1,6 @@
 //! The operator's command line of Millrace, and the local stack behind `deploy/up`.
 
+mod asyncapi;
 mod check_config;
 mod commands;
 mod http;
@@ -14,6 +15,7 @@ mod screen;
 mod send;
 mod stack;
 mod tenants;
+mod token;
 mod topology;
 
 use std::process::ExitCode;
@@ -24,6 +26,7 @@ use millrace::contract::Contract;
 use millrace::lifecycle::exit;
 use sqlx::migrate::Migrator;
 
+pub use asyncapi::asyncapi;
 pub use migrate::{bootstrap, migrate};
 pub use openapi::openapi;
 pub use roles::{roles_json, roles_markdown};

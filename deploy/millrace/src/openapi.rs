@@ -20,8 +20,7 @@ const ABOUT: &str = "A small edge that verifies and enqueues. A command is answe
 /// Prints the document.
 pub(crate) fn print(contract: Contract, screen: &Screen) -> Result<(), CommandFault> {
     let contract = contract.check().map_err(StartFault::Contract)?;
-    let document = openapi(&contract);
-    screen.show(&format!("{document:#}"), &document);
+    screen.document(&openapi(&contract));
     Ok(())
 }
 

@@ -54,6 +54,17 @@ impl Screen {
         }
     }
 
+    /// A document that is the command's whole output.
+    pub(crate) fn document(&self, document: &Value) {
+        let text = if self.json { document.to_string() } else { format!("{document:#}") };
+        self.line(&text);
+    }
+
+    /// One row of many: text for people, its facts for programs.
+    pub(crate) fn row(&self, text: &str, facts: &Value) {
+        if self.json { self.line(&facts.to_string()) } else { self.line(text) }
+    }
+
     /// Ends a command that failed: what happened, why, and through the message what to do next.
     pub(crate) fn fail(&self, code: u8, fault: &dyn std::error::Error) -> ExitCode {
         let mut causes = Vec::new();

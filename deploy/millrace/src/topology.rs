@@ -9,7 +9,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::{Method, Request, StatusCode};
 use millrace::amqp::{Dialer, declare};
 use millrace::config::{Config, Login, Process, start};
-use millrace::contract::{BrokerUser, CheckedContract, Contract, Exchange, Topology};
+use millrace::contract::{BrokerUser, CheckedContract, Contract, Exchange, Permissions, Service, Topology};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ pub(crate) struct ApplyTopology {
 impl ApplyTopology {
     pub(crate) async fn run(&self, contract: Contract, screen: &Screen) -> Result<(), CommandFault> {
         let (contract, config) = start(contract, &self.config.path(), Process::All)?;
-        let topology = Topology::of(&contract);
+        let topology = whole(&contract, &config);
         if self.dry_run {
             for queue in &topology.queues {
                 let bound: Vec<String> =
@@ -100,6 +100,20 @@ impl BrokerAdmin {
         Err(TopologyFault::Refused { path: path.to_owned(), status, answer })
     }
 
+    async fn put_user(
+        &self,
+        client: &HttpClient,
+        vhost: &str,
+        login: &Login,
+        may: &Permissions,
+    ) -> Result<(), TopologyFault> {
+        let name = escape(&login.user);
+        let user = json!({ "password": login.password.expose_secret(), "tags": "" });
+        self.put(client, &format!("users/{name}"), user).await?;
+        let permissions = json!({ "configure": may.configure, "write": may.write, "read": may.read });
+        self.put(client, &format!("permissions/{vhost}/{name}"), permissions).await
+    }
+
     fn basic(&self) -> String {
         let login = format!("{}:{}", self.login.user, self.login.password.expose_secret());
         format!("Basic {}", BASE64_STANDARD.encode(login))
@@ -137,18 +151,24 @@ pub async fn apply_topology(
         admin.put(&client, &format!("policies/{escaped}/{name}"), policy).await?;
     }
     let dialer = Dialer::with(config.amqp.addresses.clone(), admin.login.clone(), "millrace-topology");
-    declare(&dialer, &Topology::of(contract)).await?;
-    for user in BrokerUser::ALL {
-        let Some(login) = config.amqp.logins.get(&user) else { continue };
-        let name = escape(&login.user);
-        admin
-            .put(&client, &format!("users/{name}"), json!({ "password": login.password.expose_secret(), "tags": "" }))
-            .await?;
-        let may = user.permissions();
-        let permissions = json!({ "configure": may.configure, "write": may.write, "read": may.read });
-        admin.put(&client, &format!("permissions/{escaped}/{name}"), permissions).await?;
+    declare(&dialer, &whole(contract, config)).await?;
+    let own = BrokerUser::ALL.into_iter().filter_map(|user| Some((config.amqp.logins.get(&user)?, user.permissions())));
+    let services = config
+        .services
+        .iter()
+        .filter_map(|service| Some((service.login.as_ref()?, config.service(service).permissions())));
+    for (login, may) in own.chain(services) {
+        admin.put_user(&client, &escaped, login, &may).await?;
     }
     Ok(())
+}
+
+/// Millrace's own queues and those of its services.
+fn whole(contract: &CheckedContract, config: &Config) -> Topology {
+    let services: Vec<Service> = config.services.iter().map(|service| config.service(service)).collect();
+    let mut topology = Topology::of(contract);
+    topology.queues.extend(Topology::of_services(&services).queues);
+    topology
 }
 
 fn vhost(config: &Config) -> Result<String, Usage> {
@@ -159,7 +179,11 @@ fn vhost(config: &Config) -> Result<String, Usage> {
 
 /// At-least-once dead-lettering needs `reject-publish`; with `drop-head` the broker silently falls back to losing. The
 /// dead-letter queue hands on only what no client can read: bytes that break every connection that receives them.
-fn policies() -> [(&'static str, Value); 2] {
+///
+/// What a service refuses, or what its crashes give up on, goes to quarantine: in the dead-letter queue a worker would
+/// take it for a message of its own. No `max-length`: a full queue of a service that is away would refuse events that
+/// others wait for, and with `drop-head` it would lose them.
+fn policies() -> [(&'static str, Value); 3] {
     let lossless = json!({
         "pattern": r"^(work\..*|audit)$", "apply-to": "queues", "priority": 10,
         "definition": {
@@ -174,7 +198,14 @@ fn policies() -> [(&'static str, Value); 2] {
             "dead-letter-exchange": Exchange::Quarantine.name(), "dead-letter-strategy": "at-least-once",
         },
     });
-    [("millrace", lossless), ("millrace-dead", dead)]
+    let services = json!({
+        "pattern": r"^events\..*$", "apply-to": "queues", "priority": 10,
+        "definition": {
+            "delivery-limit": Topology::DELIVERY_LIMIT, "overflow": "reject-publish",
+            "dead-letter-exchange": Exchange::Quarantine.name(), "dead-letter-strategy": "at-least-once",
+        },
+    });
+    [("millrace", lossless), ("millrace-dead", dead), ("millrace-services", services)]
 }
 
 fn escape(text: &str) -> String {

@@ -1,12 +1,15 @@
 //! The edge over real sockets. No broker listens, so a webhook that passes every check gets 503.
 
+use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Instant;
 
 use hmac::{Hmac, KeyInit, Mac};
-use millrace::config::Process;
+use millrace::config::{Config, Process};
 use proptest::prelude::*;
 use sha2::Sha256;
+use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 

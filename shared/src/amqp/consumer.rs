@@ -161,6 +161,32 @@ impl Batch {
         if acked { Ok(()) } else { Err(AmqpFault::Stale) }
     }
 
+    /// Acks each of them by itself, for owners who hold several batches of one channel and settle them in any order.
+    ///
+    /// # Errors
+    /// The channel is gone.
+    pub async fn ack_each(self) -> Result<(), AmqpFault> {
+        for acker in &self.ackers {
+            if !self.loss.or("basic.ack", acker.ack(BasicAckOptions { multiple: false })).await? {
+                return Err(AmqpFault::Stale);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives all of them to the queue's dead-letter exchange.
+    ///
+    /// # Errors
+    /// The channel is gone.
+    pub async fn refuse(self) -> Result<(), AmqpFault> {
+        for acker in &self.ackers {
+            if !self.loss.or("basic.reject", acker.reject(BasicRejectOptions { requeue: false })).await? {
+                return Err(AmqpFault::Stale);
+            }
+        }
+        Ok(())
+    }
+
     /// Gives the deliveries at `refused` (indices, rising) to the dead-letter exchange and acks the others.
     ///
     /// # Errors

@@ -13,19 +13,22 @@ pub enum DatabaseUser {
     App,
     /// The relay: due rows of outbox and `parked`.
     Relay,
+    /// The read routes of the ingress: tenant tables under RLS, SELECT alone; may be pointed at a replica.
+    Reader,
     /// Migrations and operator acts; becomes the owner for them.
     Migrator,
 }
 
 impl DatabaseUser {
     /// Every user.
-    pub const ALL: [Self; 3] = [Self::App, Self::Relay, Self::Migrator];
+    pub const ALL: [Self; 4] = [Self::App, Self::Relay, Self::Reader, Self::Migrator];
 
     /// Key of its login in configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::App => "app",
             Self::Relay => "relay",
+            Self::Reader => "reader",
             Self::Migrator => "migrator",
         }
     }
@@ -36,28 +39,43 @@ impl DatabaseUser {
 pub struct DatabaseConfig {
     /// `postgres://host:port/database?sslmode=verify-full`, without user and password.
     pub url: Option<Url>,
+    /// Where the reader reads, such as a replica; [`Self::url`] when absent.
+    pub read_url: Option<Url>,
     /// The logins this process needs.
     pub logins: BTreeMap<DatabaseUser, Login>,
-    /// Key of the sealed tenant context; workers hold it in memory, PostgreSQL holds its pads.
+    /// Key of the sealed tenant context; workers and read routes hold it in memory, PostgreSQL holds its pads.
     pub context_key: Option<secrecy::SecretSlice<u8>>,
     /// Connections of a worker's main pool.
     pub connections: u32,
+    /// Connections of the read routes.
+    pub read_connections: u32,
 }
+
+/// Connections of either pool, where none are named.
+const CONNECTIONS: u32 = 8;
+/// Most connections a pool may be given.
+const MOST_CONNECTIONS: u64 = 500;
 
 impl DatabaseConfig {
     pub(super) fn read(s: &mut Reader, process: Process) -> Self {
         let worker = process.is(Process::Worker);
         let needed = worker || process.is(Process::Relay) || process.is(Process::Operator);
-        let url = if needed || s.has("url") { read_url(s) } else { None };
+        let mut reads = false;
         let logins = s.section("logins", |s| {
             let mut logins = BTreeMap::new();
             for user in DatabaseUser::ALL {
                 let needed = match user {
                     DatabaseUser::App => worker,
                     DatabaseUser::Relay => worker || process.is(Process::Relay),
+                    DatabaseUser::Reader => false,
                     DatabaseUser::Migrator => process.is(Process::Operator),
                 };
                 s.section(user.as_str(), |s| {
+                    // Reads are optional: the ingress accepts without a database.
+                    let optional = user == DatabaseUser::Reader && process.is(Process::Ingress);
+                    let chosen = optional && (s.has("password") || s.has("password_file"));
+                    reads |= chosen;
+                    let needed = needed || chosen;
                     let name = s.text("user", Some(&format!("millrace_{}", user.as_str())));
                     if let Some(password) = s.secret("password", needed) {
                         logins.insert(user, Login { user: name, password });
@@ -66,27 +84,35 @@ impl DatabaseConfig {
             }
             logins
         });
+        let url = if needed || (reads && !s.has("read_url")) || s.has("url") { address(s, "url") } else { None };
+        let read_url = if s.has("read_url") { address(s, "read_url") } else { None };
         Self {
             url,
+            read_url,
             logins,
-            context_key: hex_secret(s, "context_key", worker || process.is(Process::Operator)),
-            connections: u32::try_from(s.number("connections", 8, 1..=500)).unwrap_or(8),
+            context_key: hex_secret(s, "context_key", worker || reads || process.is(Process::Operator)),
+            connections: connections(s, "connections"),
+            read_connections: connections(s, "read_connections"),
         }
     }
 }
 
-fn read_url(s: &mut Reader) -> Option<Url> {
+fn connections(s: &mut Reader, key: &str) -> u32 {
+    u32::try_from(s.number(key, u64::from(CONNECTIONS), 1..=MOST_CONNECTIONS)).unwrap_or(CONNECTIONS)
+}
+
+fn address(s: &mut Reader, key: &str) -> Option<Url> {
     let form = "a URL such as postgres://db.example:5432/millrace?sslmode=verify-full";
-    let url: Url = s.parsed("url", None, form)?;
+    let url: Url = s.parsed(key, None, form)?;
     if !matches!(url.scheme(), "postgres" | "postgresql") || url.host_str().is_none() {
-        s.mistake("url", format!("must be {form}"));
+        s.mistake(key, format!("must be {form}"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        s.mistake("url", "must not carry a user or password; use [database.logins.<role>]");
+        s.mistake(key, "must not carry a user or password; use [database.logins.<role>]");
     }
     let far = !matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     if far && !url.query_pairs().any(|(key, _)| key == "sslmode") {
-        s.mistake("url", "must say sslmode for another host: verify-full, or disable on purpose");
+        s.mistake(key, "must say sslmode for another host: verify-full, or disable on purpose");
     }
     Some(url)
 }

@@ -9,10 +9,14 @@ mod billing;
 mod compliance;
 mod database;
 mod http;
+mod issuers;
+mod limits;
 mod observability;
 mod publishers;
 mod reader;
+mod services;
 mod sources;
+mod tenant;
 
 use std::path::{Path, PathBuf};
 
@@ -21,10 +25,14 @@ pub use billing::{BillingConfig, RetryConfig};
 pub use compliance::ComplianceConfig;
 pub use database::{DatabaseConfig, DatabaseUser};
 pub use http::HttpConfig;
+pub use issuers::{IssuerConfig, IssuerKeys, PublicAlgorithm, TokenTypes};
+pub use limits::LimitsConfig;
 pub use observability::{Environment, ObservabilityConfig};
 pub use publishers::PublishersConfig;
 pub use reader::{ConfigFault, Mistake, Reader};
+pub use services::ServiceConfig;
 pub use sources::{SourceConfig, SourceSecret};
+pub use tenant::{ClaimPath, Isolation, TenantConfig};
 
 use crate::contract::{CheckedContract, Contract, ContractFault};
 
@@ -41,6 +49,8 @@ pub enum Process {
     Audit,
     /// The operator's command line, where it needs a database and a signing key.
     Operator,
+    /// `millrace token`, which needs the local secrets of issuers and nothing else.
+    Token,
     /// `check-config`: everything at once.
     All,
 }
@@ -65,12 +75,20 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// `[publishers]`
     pub publishers: PublishersConfig,
+    /// `[tenant]`
+    pub tenant: TenantConfig,
+    /// `[issuers]`
+    pub issuers: Vec<IssuerConfig>,
+    /// `[services]`
+    pub services: Vec<ServiceConfig>,
     /// `[sources]`
     pub sources: Vec<SourceConfig>,
     /// `[billing]`
     pub billing: BillingConfig,
     /// `[compliance]`
     pub compliance: ComplianceConfig,
+    /// `[limits]`
+    pub limits: LimitsConfig,
     /// `[observability]`
     pub observability: ObservabilityConfig,
 }
@@ -94,19 +112,25 @@ impl Config {
 
     fn read(mut reader: Reader, process: Process, contract: &CheckedContract) -> Result<Self, ConfigFault> {
         let deployment = reader.section("deployment", |s| s.text("name", Some("millrace")));
+        let tenant = reader.section("tenant", TenantConfig::read);
         let config = Self {
             http: reader.section("http", HttpConfig::read),
             amqp: reader.section("amqp", |s| AmqpConfig::read(s, process)),
             database: reader.section("database", |s| DatabaseConfig::read(s, process)),
             publishers: reader.section("publishers", |s| PublishersConfig::read(s, process, &deployment)),
+            issuers: reader.section("issuers", |s| issuers::read(s, process, &tenant)),
+            tenant,
+            services: reader.section("services", |s| services::read(s, process, contract)),
             sources: reader.section("sources", |s| sources::read(s, process, contract)),
             billing: reader.section("billing", BillingConfig::read),
             compliance: reader.section("compliance", |s| ComplianceConfig::read(s, process)),
+            limits: reader.section("limits", LimitsConfig::read),
             observability: reader.section("observability", ObservabilityConfig::read),
             deployment,
         };
         config.biller(&mut reader, process);
         config.announcer(&mut reader, process, contract);
+        services::check(&config, &mut reader, process);
         reader.finish(config)
     }
 

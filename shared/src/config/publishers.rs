@@ -52,10 +52,10 @@ impl PublishersConfig {
     }
 }
 
-/// The relay holds no key at all; a publisher's process holds only its own.
+/// The relay and the maker of tokens hold no key at all; a publisher's process holds only its own.
 fn holds(process: Process, publisher: &str) -> bool {
     match process {
-        Process::Relay => false,
+        Process::Relay | Process::Token => false,
         Process::Ingress => publisher == "ingress",
         Process::Operator => publisher == "operator",
         Process::Worker | Process::Audit | Process::All => true,

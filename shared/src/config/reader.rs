@@ -121,6 +121,11 @@ impl Reader {
         self.table.contains_key(key)
     }
 
+    /// True when the key stands in the file as a list, for values that may be a text or a list of texts.
+    pub fn is_list(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(Value::is_array)
+    }
+
     /// Notes a mistake at `key`.
     pub fn mistake(&mut self, key: &str, problem: impl Into<String>) {
         let place = self.place_of(key);

@@ -169,6 +169,11 @@ impl Keyring {
         self.publishers.values().filter(move |entry| entry.name == *publisher).map(|entry| &entry.key)
     }
 
+    /// What each key of one publisher may send.
+    pub fn grants_of<'k>(&'k self, publisher: &'k PublisherName) -> impl Iterator<Item = &'k Grant> {
+        self.publishers.values().filter(move |entry| entry.name == *publisher).map(|entry| &entry.grant)
+    }
+
     /// A signer with one of the keys, if it is here.
     pub fn signer(&self, key_id: &KeyId) -> Option<Signer> {
         let publisher = Arc::clone(self.publishers.get(key_id)?);

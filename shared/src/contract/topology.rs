@@ -1,5 +1,7 @@
 //! Exchanges, queues, policies and permissions, computed from the contract.
 
+use std::borrow::Cow;
+
 use super::{CheckedContract, MessageType, WorkerName};
 
 /// One of the two ways into a worker's queue.
@@ -152,7 +154,7 @@ pub struct Permissions {
     /// May publish to.
     pub write: &'static str,
     /// May consume from.
-    pub read: &'static str,
+    pub read: Cow<'static, str>,
 }
 
 impl BrokerUser {
@@ -177,7 +179,7 @@ impl BrokerUser {
             Self::Relay => (r"^millrace\.(work|audit|events)$", "^$"),
             Self::Audit => ("^$", "^audit$"),
         };
-        Permissions { configure: "^$", write, read }
+        Permissions { configure: "^$", write, read: Cow::Borrowed(read) }
     }
 }
 

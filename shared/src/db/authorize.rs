@@ -1,9 +1,13 @@
 //! Authorize: from one tenant in scope to a transaction for a principal that may, or the reason why not.
 
+use sqlx::postgres::PgConnection;
 use time::OffsetDateTime;
 
 use super::{DbFault, ScopedTx, TenantTx};
-use crate::contract::{ActorKind, Callers, Gate, Permission, Principal, Role, RoleTable};
+use crate::contract::{ActorKind, Callers, Gate, Permission, Principal, Role, RoleTable, TenantId};
+
+/// The rule that denies what no role permits.
+pub(super) const ROLE_TABLE: &str = "role_table";
 
 /// What a message asks for, and in whose name.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +22,7 @@ pub(crate) struct Request<'m> {
 
 /// Why a principal is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// It may not: the rule.
     Denied(&'static str),
     /// The tenant's standing does not allow it: the code.
@@ -36,8 +40,8 @@ pub struct Refused<'a> {
 }
 
 /// What the database says about tenant and principal at this moment.
-struct Present {
-    standing: String,
+pub(super) struct Present {
+    pub(super) standing: String,
     member_role: Option<String>,
     session_epoch: Option<OffsetDateTime>,
     removed: bool,
@@ -56,7 +60,8 @@ impl<'a> ScopedTx<'a> {
             let why = Refusal::Denied(if request.callers == Callers::Services { "services_only" } else { "callers" });
             return Ok(Err(Refused { scope: self, why }));
         }
-        let present = self.present(request.principal).await?;
+        let tenant = self.tenant().clone();
+        let present = Present::read(self.conn(), &tenant, request.principal).await?;
         let decided = role_now(&request, &present, roles).and_then(|role| {
             standing_allows(request.gate, &present.standing)?;
             Ok(Principal { role, ..request.principal.clone() })
@@ -66,54 +71,67 @@ impl<'a> ScopedTx<'a> {
             Err(why) => Err(Refused { scope: self, why }),
         })
     }
+}
 
-    async fn present(&mut self, principal: &Principal) -> Result<Present, DbFault> {
+impl Present {
+    /// Asks the database, with the tenant in scope.
+    pub(super) async fn read(
+        conn: &mut PgConnection,
+        tenant: &TenantId,
+        principal: &Principal,
+    ) -> Result<Self, DbFault> {
         let user = (principal.kind == ActorKind::User).then_some(principal.id.as_str());
-        let org = self.tenant().to_string();
         let present = sqlx::query_as!(
             Present,
             r#"SELECT app.standing() AS "standing!", m.role AS "member_role?", m.session_epoch AS "session_epoch?",
                  EXISTS (SELECT 1 FROM app.removed_members r
                          WHERE r.org_id = $1 AND r.subject = (SELECT app.subject_tag($2))) AS "removed!"
                FROM (SELECT 1) AS one LEFT JOIN app.members m ON m.org_id = $1 AND m.user_id = $2"#,
-            org,
+            tenant.as_str(),
             user,
         )
-        .fetch_one(self.conn())
+        .fetch_one(conn)
         .await?;
         Ok(present)
     }
+
+    /// The lesser of the token's role and the membership's. A removed member is denied whatever its token says, and so
+    /// is a token from before the member's sessions ended.
+    pub(super) fn role(&self, principal: &Principal, token_iat: Option<i64>) -> Result<Option<Role>, Refusal> {
+        if self.removed {
+            return Err(Refusal::Denied("member_removed"));
+        }
+        if let (Some(epoch), Some(iat)) = (self.session_epoch, token_iat)
+            && iat < epoch.unix_timestamp()
+        {
+            return Err(Refusal::Denied("session_revoked"));
+        }
+        Ok(match &self.member_role {
+            None => principal.role,
+            // A text that is no role denies: somebody wrote the row by hand.
+            Some(text) => Role::parse(text).and_then(|now| principal.role.map(|then| then.min(now))),
+        })
+    }
 }
 
-/// The lesser of the role at enqueue and the role now, if both permit what is asked. A removed member is denied
-/// whatever its token says.
+/// The lesser of the role at enqueue and the role now, if both permit what is asked.
 fn role_now(request: &Request<'_>, present: &Present, roles: &RoleTable) -> Result<Option<Role>, Refusal> {
     let principal = request.principal;
-    if present.removed {
-        return Err(Refusal::Denied("member_removed"));
+    let role = present.role(principal, request.token_iat)?;
+    // What others than members may do is bounded by the grant of their publisher's key.
+    let by_role = request.callers == Callers::Members && principal.kind.sends_commands();
+    if by_role && !both_permit(role, principal.role, request.permission, roles) {
+        return Err(Refusal::Denied(ROLE_TABLE));
     }
-    if let (Some(epoch), Some(iat)) = (present.session_epoch, request.token_iat)
-        && iat < epoch.unix_timestamp()
-    {
-        return Err(Refusal::Denied("session_revoked"));
-    }
-    let role = match &present.member_role {
-        None => principal.role,
-        // A text that is no role denies: somebody wrote the row by hand.
-        Some(text) => Role::parse(text).and_then(|now| principal.role.map(|then| then.min(now))),
-    };
-    let asked_by_role = request.callers == Callers::Members;
-    let permitted = match (principal.kind, role, principal.role) {
-        (ActorKind::User | ActorKind::Service, Some(now), Some(then)) if asked_by_role => {
-            roles.allows(now, request.permission) && roles.allows(then, request.permission)
-        }
-        (ActorKind::User | ActorKind::Service, ..) => !asked_by_role,
-        (ActorKind::Webhook | ActorKind::System | ActorKind::Operator, ..) => true,
-    };
-    if permitted { Ok(role) } else { Err(Refusal::Denied("role_table")) }
+    Ok(role)
 }
 
-fn standing_allows(gate: Gate, standing: &str) -> Result<(), Refusal> {
+/// Do the role now and the role of the token both permit this? No role permits nothing.
+pub(super) fn both_permit(now: Option<Role>, then: Option<Role>, asked: Permission, roles: &RoleTable) -> bool {
+    [now, then].into_iter().all(|role| role.is_some_and(|role| roles.allows(role, asked)))
+}
+
+pub(super) fn standing_allows(gate: Gate, standing: &str) -> Result<(), Refusal> {
     let code = match standing {
         _ if gate == Gate::Always => return Ok(()),
         "good" => return Ok(()),

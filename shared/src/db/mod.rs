@@ -6,12 +6,14 @@ mod context;
 mod fault;
 mod operator;
 mod pool;
+mod read;
 
-pub use authorize::Refused;
-pub(crate) use authorize::{Refusal, Request};
+pub(crate) use authorize::Request;
+pub use authorize::{Refusal, Refused};
 pub use batch::{BatchTx, ScopedTx, TenantTx};
 pub use context::ContextKey;
 pub use fault::DbFault;
 pub(crate) use fault::is_timeout;
 pub use operator::OperatorTx;
-pub use pool::{AppPool, RelayPool, connect_options};
+pub use pool::{AppPool, ReaderPool, RelayPool, connect_options};
+pub use read::{ReadRequest, ReadTx, ScopedRead};

@@ -27,6 +27,13 @@ impl OperatorTx {
         &mut self.connection
     }
 
+    /// Commits, and goes on in a transaction that can only read.
+    pub(crate) async fn commit_then_read(mut self) -> Result<Self, DbFault> {
+        sqlx::raw_sql("COMMIT").execute(&mut self.connection).await?;
+        sqlx::raw_sql("BEGIN READ ONLY; SET LOCAL ROLE millrace_maintenance").execute(&mut self.connection).await?;
+        Ok(self)
+    }
+
     /// Commits; reached only through [`crate::pipeline::OperatorAct`], which writes the audit event first.
     pub(crate) async fn commit(mut self) -> Result<(), DbFault> {
         sqlx::raw_sql("COMMIT").execute(&mut self.connection).await?;

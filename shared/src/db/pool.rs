@@ -21,6 +21,10 @@ pub struct AppPool(CheckedPool);
 #[derive(Debug, Clone)]
 pub struct RelayPool(CheckedPool);
 
+/// A pool as the reader role, which sees one tenant at a time and changes nothing; a replica will do.
+#[derive(Debug, Clone)]
+pub struct ReaderPool(CheckedPool);
+
 #[derive(Debug, Clone)]
 struct CheckedPool {
     pool: PgPool,
@@ -32,7 +36,8 @@ struct CheckedPool {
 /// # Errors
 /// The configuration has no URL or no such login.
 pub fn connect_options(config: &DatabaseConfig, user: DatabaseUser) -> Result<PgConnectOptions, DbFault> {
-    let url = config.url.as_ref().ok_or(DbFault::NotConfigured("database.url"))?;
+    let read_url = config.read_url.as_ref().filter(|_| user == DatabaseUser::Reader);
+    let url = read_url.or(config.url.as_ref()).ok_or(DbFault::NotConfigured("database.url"))?;
     let login = config.logins.get(&user).ok_or(DbFault::NotConfigured("database.logins"))?;
     Ok(PgConnectOptions::from_str(url.as_str())?
         .username(&login.user)
@@ -92,6 +97,27 @@ impl RelayPool {
     /// The server is away, or the role is refused.
     pub async fn check(&self) -> Result<(), DbFault> {
         self.0.check().await
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        self.0.pool.close().await;
+    }
+}
+
+impl ReaderPool {
+    /// As [`AppPool::new`], for the reader role.
+    ///
+    /// # Errors
+    /// The configuration lacks URL or login.
+    pub fn new(config: &DatabaseConfig) -> Result<Self, DbFault> {
+        CheckedPool::new(connect_options(config, DatabaseUser::Reader)?, config.read_connections).map(Self)
+    }
+
+    /// Begins a transaction that changes nothing and sees one moment, with its own bound on each statement.
+    pub(super) async fn begin(&self) -> Result<PgTransaction<'static>, DbFault> {
+        let bounded = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL statement_timeout = '2s'";
+        self.0.pool.begin_with(bounded).await.map_err(|error| self.0.explain(error))
     }
 
     /// Closes every connection.

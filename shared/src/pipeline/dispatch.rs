@@ -47,7 +47,9 @@ async fn tenant_group(
         let (ended, back) = handle(road, scope, step.parcel).await?;
         scope = back;
         match ended {
-            Ok(fate) => step.fate = Some(fate),
+            Ok(fate) if fate.claims() => step.fate = Some(fate),
+            // What waits must not leave the claim that it has already: its later copy would be a duplicate.
+            Ok(fate) => culprits.push((*place, fate)),
             Err(Fault::Database(error)) => {
                 // A handler's own statement that is too slow would hold its lane for ever if nobody counted it.
                 let too_slow = is_timeout(&error);

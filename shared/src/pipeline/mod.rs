@@ -21,7 +21,7 @@ mod road;
 pub use fate::{Changed, Fault};
 pub use handler::{Handler, Handlers, Message};
 pub use lanes::{Lanes, LanesFault};
-pub use operator::OperatorAct;
+pub use operator::{NotedAct, OperatorAct, OperatorRead};
 pub use outbox::Outbox;
 pub use relay::Relay;
 pub use road::{Counted, Road, RoadFault};

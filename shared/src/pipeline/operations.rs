@@ -36,13 +36,12 @@ pub(super) async fn record(tx: &mut BatchTx, steps: &[Step<'_>], now: Timestamp)
         return Ok(());
     }
     sqlx::query!(
-        "INSERT INTO engine.operations AS o
+        "INSERT INTO engine.operations
            (org_id, publisher, message_id, command, outcome, code, resource_type, resource_id, settled_at)
          SELECT n.*, $9 FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
            $8::text[]) AS n (org_id, publisher, message_id, command, outcome, code, resource_type, resource_id)
          ORDER BY n.org_id, n.publisher, n.message_id
-         ON CONFLICT (org_id, publisher, message_id) DO UPDATE SET outcome = EXCLUDED.outcome, code = EXCLUDED.code,
-           resource_type = EXCLUDED.resource_type, resource_id = EXCLUDED.resource_id, settled_at = EXCLUDED.settled_at",
+         ON CONFLICT (org_id, publisher, message_id) DO NOTHING",
         &orgs,
         &publishers,
         &ids,

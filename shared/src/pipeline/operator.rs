@@ -41,19 +41,46 @@ impl OperatorAct {
         self.tx.conn()
     }
 
-    /// Writes the audit event and commits.
+    /// Notes what was done; from then on the act can commit.
+    ///
+    /// # Errors
+    /// The event cannot be sealed; nothing is committed.
+    pub fn note(
+        self,
+        org: &TenantId,
+        action: &str,
+        resource: (&str, &str),
+        metadata: Map<String, Value>,
+    ) -> Result<NotedAct, RoadFault> {
+        let mut noted = NotedAct { act: self, events: Vec::new() };
+        noted.and_note(org, action, resource, metadata)?;
+        Ok(noted)
+    }
+
+    /// Writes the one audit event and commits.
     ///
     /// # Errors
     /// Nothing is committed.
     pub async fn commit(
-        mut self,
+        self,
         org: &TenantId,
         action: &str,
         resource: (&str, &str),
         metadata: Map<String, Value>,
     ) -> Result<(), RoadFault> {
+        self.note(org, action, resource, metadata)?.commit_all().await
+    }
+
+    fn event(
+        &self,
+        org: &TenantId,
+        action: &str,
+        resource: (&str, &str),
+        metadata: Map<String, Value>,
+    ) -> Result<OutboxRow, RoadFault> {
         let now = Timestamp::new(OffsetDateTime::now_utc());
         let act = Uuid::now_v7().to_string();
+        let publisher = self.signer.publisher().as_str();
         let event = AuditEvent {
             timestamp: now.to_string(),
             org_id: org.to_string(),
@@ -62,18 +89,69 @@ impl OperatorAct {
             resource_type: resource.0.to_owned(),
             resource_id: resource.1.to_owned(),
             metadata,
-            event_id: self.event_key.event_id(
-                org.as_str(),
-                self.signer.publisher().as_str(),
-                &act,
-                Outcome::Applied,
-                0,
-            ),
+            event_id: self.event_key.event_id(org.as_str(), publisher, &act, Outcome::Applied, 0),
             outcome: Outcome::Applied.to_string(),
             policy_version: self.policy_version.clone(),
         };
-        let row = OutboxRow::audit(&self.signer, &event, now).map_err(RoadFault::Audit)?;
-        store(self.tx.conn(), &[row]).await.map_err(DbFault::from)?;
-        Ok(self.tx.commit().await?)
+        OutboxRow::audit(&self.signer, &event, now).map_err(RoadFault::Audit)
+    }
+}
+
+/// An act with at least one audit event, which is why this type alone commits.
+#[derive(Debug)]
+pub struct NotedAct {
+    act: OperatorAct,
+    events: Vec<OutboxRow>,
+}
+
+impl NotedAct {
+    /// Notes one thing more.
+    ///
+    /// # Errors
+    /// The event cannot be sealed; nothing is committed.
+    pub fn and_note(
+        &mut self,
+        org: &TenantId,
+        action: &str,
+        resource: (&str, &str),
+        metadata: Map<String, Value>,
+    ) -> Result<(), RoadFault> {
+        self.events.push(self.act.event(org, action, resource, metadata)?);
+        Ok(())
+    }
+
+    /// Writes every event and commits.
+    ///
+    /// # Errors
+    /// Nothing is committed.
+    pub async fn commit_all(self) -> Result<(), RoadFault> {
+        Ok(self.stored().await?.commit().await?)
+    }
+
+    /// Commits, and only then lets the operator read: what was seen is on record even if the reading is broken off.
+    ///
+    /// # Errors
+    /// Nothing is committed, or the connection was lost after the commit.
+    pub async fn commit_then_read(self) -> Result<OperatorRead, RoadFault> {
+        Ok(OperatorRead { tx: self.stored().await?.commit_then_read().await? })
+    }
+
+    async fn stored(self) -> Result<OperatorTx, DbFault> {
+        let Self { act: OperatorAct { mut tx, .. }, events } = self;
+        store(tx.conn(), &events).await?;
+        Ok(tx)
+    }
+}
+
+/// Reading across tenants, with its audit event committed before.
+#[derive(Debug)]
+pub struct OperatorRead {
+    tx: OperatorTx,
+}
+
+impl OperatorRead {
+    /// An executor that reads every tenant and writes none.
+    pub fn conn(&mut self) -> &mut PgConnection {
+        self.tx.conn()
     }
 }

@@ -13,7 +13,7 @@ use crate::amqp::Delivered;
 use crate::config::RetryConfig;
 use crate::contract::{AuditEventKey, CheckedContract, Keyring, RoleTable, Signer, TenantId, Timestamp, WorkerName};
 use crate::db::{AppPool, BatchTx, ContextKey, DbFault};
-use crate::telemetry::fields;
+use crate::telemetry::{chain, fields};
 
 /// A body beyond this size may take longer to store than a statement has.
 const LARGE_BODY: usize = 1 << 20;
@@ -136,7 +136,10 @@ impl Road {
                     return Err(fault.into());
                 }
                 Err(Interrupted::Fault(fault)) => match parcels {
-                    [one] if one.fate.is_none() => one.fate = Some(Fate::Retry { code: "unexplained" }),
+                    [one] if one.fate.is_none() => {
+                        tracing::warn!(message.id = %one.message_id(), error = chain(&fault), "a settlement failed");
+                        one.fate = Some(Fate::Retry { code: "unexplained" });
+                    }
                     [_] | [] => return Err(fault),
                     many => {
                         let (left, right) = many.split_at_mut(many.len() / 2);

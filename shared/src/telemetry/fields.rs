@@ -4,6 +4,8 @@
 pub const WEBHOOK_VERIFIED: &str = "millrace_webhook_verified_total";
 /// Counter `{reason}`: requests refused at the edge; the reason never reaches the sender.
 pub const EDGE_REFUSED: &str = "millrace_edge_refused_total";
+/// Counter `{issuer, result}`: fetches of an issuer's published keys by how they ended.
+pub const KEYS_FETCHED: &str = "millrace_issuer_keys_fetched_total";
 /// Histogram: seconds from the first byte of a request to its answer.
 pub const REQUEST_SECONDS: &str = "millrace_request_seconds";
 /// Gauge: open connections of the public listener.

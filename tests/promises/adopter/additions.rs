@@ -46,7 +46,7 @@ fn adding_a_command_touches_the_files_that_contributing_names() {
         collect(&root().join(folder), &mut touched);
     }
     collect(&root().join("tests/promises/golden"), &mut touched);
-    let listed: BTreeSet<String> = listed().into_iter().filter(|path| root().join(path).exists()).collect();
+    let listed = listed();
     assert!(listed.len() > 8, "the list was not read: {listed:?}");
     assert_eq!(touched, listed, "left: the files with projects.archive in them, right: CONTRIBUTING.md's list");
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+use millrace_tests::golden;
+
 use super::build::root;
 
 /// Every file below a folder, by its path from there.
@@ -68,11 +70,12 @@ fn a_new_crate_overwrites_nothing_and_asks_where_millrace_is() {
 
 #[test]
 fn the_committed_role_table_is_that_of_the_contract() {
-    let path = root().join("tests/promises/golden/roles.md");
     let text = millrace_cli::roles_markdown(&millrace::builtin().check().expect("a contract"));
-    if std::env::var_os("MILLRACE_BLESS").is_some() {
-        std::fs::write(&path, &text).expect("the file");
-    }
-    let there = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(there == text, "tests/promises/golden/roles.md is not what the contract says: run with MILLRACE_BLESS=1");
+    golden("tests/promises/golden/roles.md", &text);
+}
+
+#[test]
+fn the_committed_openapi_document_is_that_of_the_contract() {
+    let document = millrace_cli::openapi(&millrace::builtin().check().expect("a contract"));
+    golden("deploy/openapi.json", &format!("{document:#}\n"));
 }

@@ -60,11 +60,6 @@ async fn engine_tables_have_exactly_the_grants_of_the_design() {
         millrace_app SELECT operations(org_id)
         millrace_app SELECT operations(publisher)
         millrace_app SELECT operations(message_id)
-        millrace_app UPDATE operations(outcome)
-        millrace_app UPDATE operations(code)
-        millrace_app UPDATE operations(resource_type)
-        millrace_app UPDATE operations(resource_id)
-        millrace_app UPDATE operations(settled_at)
         millrace_reader SELECT operations
         millrace_maintenance SELECT operations
         millrace_relay SELECT relay_turn

@@ -1,8 +1,8 @@
 //! Who may import whom, as data.
 
 /// Everything in `shared`; a new module needs a line in [`TABLE`] first.
-pub(super) const SHARED: [&str; 9] =
-    ["amqp", "auditlog", "config", "contract", "db", "lifecycle", "pipeline", "retry", "telemetry"];
+pub(super) const SHARED: [&str; 10] =
+    ["amqp", "auditlog", "client", "config", "contract", "db", "lifecycle", "pipeline", "retry", "telemetry"];
 
 /// One part of the program.
 pub(super) struct Part {
@@ -16,6 +16,11 @@ pub(super) struct Part {
 
 const fn part(folder: &'static str, may: &'static [&'static str]) -> Part {
     Part { folder, may, own: None }
+}
+
+/// Handlers of one domain: its own files and the plan limits, no sibling.
+const fn domain(folder: &'static str, own: &'static [&'static str]) -> Part {
+    Part { folder, may: HANDLERS, own: Some(own) }
 }
 
 const HANDLERS: &[&str] =
@@ -33,6 +38,8 @@ pub(super) const TABLE: &[Part] = &[
     part("shared/src/auditlog", PLAIN),
     part("shared/src/db", &["contract", "config", "telemetry", "lifecycle", "retry", "auditlog", "db"]),
     part("shared/src/amqp", &["contract", "config", "telemetry", "lifecycle", "retry", "auditlog", "amqp"]),
+    part("shared/src/client", &["contract", "telemetry", "amqp", "client", "config::Login"]),
+    part("shared/examples", &["client", "contract"]),
     part("shared/src/pipeline", &SHARED),
     part("ingress/src", INGRESS),
     part("ingress/src/reads", &["contract", "config", "telemetry", "lifecycle", "db"]),
@@ -41,7 +48,12 @@ pub(super) const TABLE: &[Part] = &[
     part("workers/src/audit_worker", &SHARED),
     part("workers/src/worker", &SHARED),
     part("workers/src/relay", &SHARED),
-    Part { folder: "workers/src/billing", may: HANDLERS, own: Some(&["billing"]) },
+    part("workers/src/limits", HANDLERS),
+    domain("workers/src/billing", &["billing", "limits"]),
+    domain("workers/src/members", &["members", "limits"]),
+    domain("workers/src/projects", &["projects", "limits"]),
+    domain("workers/src/settings", &["settings", "limits"]),
+    domain("workers/src/tenants", &["tenants", "limits"]),
     Part { folder: "workers/src/audit", may: AUDIT, own: Some(&["audit"]) },
 ];
 

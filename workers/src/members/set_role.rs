@@ -33,7 +33,7 @@ impl Handler for SetMemberRole {
         let (org, text) = (tx.tenant().to_string(), role.as_str());
         sqlx::query!(
             "INSERT INTO app.members AS m (org_id, user_id, role, session_epoch) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (org_id, user_id) DO UPDATE SET role = EXCLUDED.role, version = m.version + 1,
+             ON CONFLICT (org_id, user_id) DO UPDATE SET version = m.version + 1, role = EXCLUDED.role,
                session_epoch = coalesce(EXCLUDED.session_epoch, m.session_epoch), updated_at = now()",
             org,
             user_id,

@@ -83,13 +83,41 @@ const COMMAND: [Problem; 12] = [
 ];
 
 const READ: [Problem; 7] = [
-    problem(400, "A query parameter is not as described.", &["invalid_query"]),
     UNAUTHENTICATED,
-    COMMAND[2],
-    NOT_FOUND,
+    problem(
+        403,
+        "The caller may not look at this, its tenant's standing does not allow it, or its token lacks a tenant or a \
+         known role.",
+        &[
+            "access_read_only",
+            "access_suspended",
+            "callers",
+            "member_removed",
+            "role_table",
+            "session_revoked",
+            "tenant_closed",
+            "tenant_suspended",
+            "token_role_missing",
+            "token_role_unknown",
+            "token_tenant_malformed",
+            "token_tenant_missing",
+            "token_tenant_not_bound",
+            "token_tenant_reserved",
+        ],
+    ),
+    problem(
+        404,
+        "There is no such path, operation or tenant. One made a moment ago may take until a replica has heard of it.",
+        &["not_found", "tenant_unknown"],
+    ),
     METHOD,
-    problem(429, "The tenant asks faster than it may.", &["rate_limited"]),
-    problem(503, "The database or the issuer's keys are away.", &["database_unavailable", "issuer_unavailable"]),
+    problem(
+        422,
+        "A parameter of the query is not as described.",
+        &["invalid_cursor", "invalid_limit", "invalid_query", "invalid_wait"],
+    ),
+    INTERNAL,
+    problem(503, "The database or the issuer's keys are away.", &["issuer_unavailable", "reads_unavailable"]),
 ];
 
 impl Kind {

@@ -1,12 +1,15 @@
 //! What a tenant may look at: its operations, and its own rows.
 
+use millrace::contract::Role;
 use serde_json::{Map, Value, json};
 
 use super::answers::{Kind, answers, success};
 use super::part;
 
 /// Most rows of one page.
-const MOST_ROWS: u32 = 100;
+const MOST_ROWS: u16 = 100;
+/// Rows of a page where none are named.
+const ROWS: u16 = 50;
 /// Longest wait of a long poll, in seconds.
 const LONGEST_WAIT: u32 = 10;
 
@@ -30,7 +33,7 @@ pub(super) fn paths() -> Vec<(String, Value)> {
 
 fn read(id: &str, about: &str, resource: Option<&str>, schema: &str, parameters: &[&str]) -> Value {
     let whom = resource.map_or_else(
-        || "The principal that sent it, and its tenant.".to_owned(),
+        || "Whoever belongs to the tenant.".to_owned(),
         |resource| format!("Users and services whose role has `{resource}:read`."),
     );
     json!({
@@ -61,7 +64,7 @@ pub(super) fn parameters() -> Map<String, Value> {
         (
             "Limit",
             json!({ "name": "limit", "in": "query", "description": "Most rows of this page.",
-                "schema": { "type": "integer", "minimum": 1, "maximum": MOST_ROWS } }),
+                "schema": { "type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": ROWS } }),
         ),
         (
             "After",
@@ -78,68 +81,113 @@ pub(super) fn schemas() -> Map<String, Value> {
         ("Projects", page(project())),
         ("Members", page(member())),
         ("Settings", settings()),
-        ("Billing", json!({ "type": "object" })),
-        ("Limits", json!({ "type": "object" })),
+        ("Billing", billing()),
+        ("Limits", page(feature())),
     ];
     schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
+
+/// An object with all of these fields and no others.
+fn object(fields: &[(&str, Value)]) -> Value {
+    let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+    let properties: Map<String, Value> = fields.iter().map(|(n, schema)| ((*n).to_owned(), schema.clone())).collect();
+    json!({ "type": "object", "additionalProperties": false, "required": names, "properties": properties })
 }
 
 fn operation() -> Value {
     json!({
         "type": "object",
+        "additionalProperties": false,
         "required": ["operation", "status"],
         "properties": {
-            "operation": { "type": "string" },
+            "operation": text(),
             "status": { "enum": ["pending", "applied", "rejected", "denied", "dead"] },
-            "code": { "type": ["string", "null"], "description": "Why it was rejected, denied or set aside." },
+            "settled_at": moment(),
+            "code": { "type": ["string", "null"], "description": "Why it was rejected or denied." },
+            "resource_type": { "type": ["string", "null"], "description": "What it changed, once it is applied." },
+            "resource_id": { "type": ["string", "null"] },
         },
     })
 }
 
 /// Rows with the cursor of the page after them; none on the last page.
 fn page(item: Value) -> Value {
-    json!({
-        "type": "object",
-        "required": ["items", "next"],
-        "properties": { "items": { "type": "array", "items": item }, "next": { "type": ["string", "null"] } },
-    })
+    object(&[("items", json!({ "type": "array", "items": item })), ("next", maybe("string"))])
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn maybe(kind: &str) -> Value {
+    json!({ "type": [kind, "null"] })
 }
 
 fn moment() -> Value {
     json!({ "type": "string", "format": "date-time" })
 }
 
-fn version() -> Value {
-    json!({ "type": "integer", "minimum": 1, "description": "For `If-Match`." })
+fn maybe_moment() -> Value {
+    json!({ "type": ["string", "null"], "format": "date-time" })
+}
+
+fn version(least: u32) -> Value {
+    json!({ "type": "integer", "minimum": least, "description": "For `If-Match`." })
 }
 
 fn project() -> Value {
-    json!({
-        "type": "object",
-        "required": ["id", "name", "version", "created_at"],
-        "properties": {
-            "id": { "type": "string", "format": "uuid" }, "name": { "type": "string" },
-            "archived_at": { "type": ["string", "null"], "format": "date-time" },
-            "version": version(), "created_at": moment(), "updated_at": moment(),
-        },
-    })
+    object(&[
+        ("id", json!({ "type": "string", "format": "uuid" })),
+        ("name", text()),
+        ("archived", json!({ "type": "boolean" })),
+        ("version", version(1)),
+        ("created_at", moment()),
+        ("updated_at", moment()),
+    ])
 }
 
 fn member() -> Value {
-    json!({
-        "type": "object",
-        "required": ["user_id", "role"],
-        "properties": {
-            "user_id": { "type": "string" }, "role": { "enum": ["viewer", "editor", "admin"] },
-            "version": version(), "created_at": moment(),
-        },
-    })
+    object(&[
+        ("user_id", text()),
+        ("role", json!({ "enum": Role::ALL.map(Role::as_str) })),
+        ("version", version(1)),
+        ("created_at", moment()),
+        ("updated_at", moment()),
+    ])
 }
 
 fn settings() -> Value {
+    object(&[("entries", json!({ "type": "object" })), ("version", version(0))])
+}
+
+fn billing() -> Value {
+    let subscription = object(&[
+        ("id", text()),
+        ("status", json!({ "type": "string", "description": "As the provider says it." })),
+        ("plan", maybe("string")),
+        ("period_end", maybe_moment()),
+    ]);
+    object(&[
+        ("plan", text()),
+        ("access", json!({ "enum": ["full", "grace", "read_only", "suspended"] })),
+        ("unpaid_since", maybe_moment()),
+        ("subscriptions", json!({ "type": "array", "items": subscription })),
+    ])
+}
+
+/// What the tenant is entitled to; a limit also says how much of it is used.
+fn feature() -> Value {
     json!({
         "type": "object",
-        "required": ["entries", "version"],
-        "properties": { "entries": { "type": "object" }, "version": { "type": "integer", "minimum": 0 } },
+        "additionalProperties": false,
+        "required": ["feature", "kind", "value", "source"],
+        "properties": {
+            "feature": text(),
+            "kind": { "enum": ["bool", "limit", "config"] },
+            "value": { "description": "True or false, a whole number or `\"unlimited\"`, anything; null without a plan's word." },
+            "source": { "enum": ["plan", "trial", "override", null] },
+            "used": { "type": "integer", "minimum": 0 },
+            "over_limit": { "type": "boolean" },
+        },
     })
 }

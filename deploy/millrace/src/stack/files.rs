@@ -14,13 +14,14 @@ pub(super) const DEMO_CUSTOMER: &str = "cus_demo";
 pub(super) const NAME: &str = "millrace";
 
 /// Every secret of a stack; each is a file of its own that only its owner may read.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "amqp-ingress",
     "amqp-worker",
     "amqp-relay",
     "amqp-audit",
     "db-app",
     "db-relay",
+    "db-reader",
     "db-migrator",
     "db-context",
     "audit-event-id",
@@ -28,6 +29,7 @@ const KEYS: [&str; 13] = [
     "seal-worker-1",
     "seal-operator-1",
     "stripe-1",
+    "issuer-development",
 ];
 
 /// The addresses of the ingress.

@@ -165,7 +165,7 @@ async fn demo_tenant(contract: Contract, state: &StateDir) -> Result<(), Command
     let (contract, config) = start(contract, &state.config_file(), Process::Operator)?;
     let operator = OperatorName::named("millrace-up");
     let org = TenantId::parse(DEMO_ORG)?;
-    tenants::create(operator.act(&contract, &config).await?, &org, "Demo").await?;
+    tenants::create(operator.act(&contract, &config).await?, &org, "Demo", None).await?;
     let customer =
         Customer { provider: "stripe".to_owned(), account: String::new(), live: false, id: DEMO_CUSTOMER.to_owned() };
     customer.link(operator.act(&contract, &config).await?, &org).await?;

@@ -1,36 +1,18 @@
-//! `millrace tenants`
+//! `millrace tenants link`
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use millrace::config::{Process, start};
 use millrace::contract::{Contract, TenantId};
 use millrace::pipeline::OperatorAct;
 use serde_json::{Map, Value, json};
 
+use super::{clean, tenant, wake};
 use crate::CommandFault;
 use crate::commands::ConfigFile;
 use crate::operator::{OperatorName, Usage};
 use crate::screen::Screen;
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Tenants {
-    /// Make a tenant; one that is there already stays as it is.
-    Create(Create),
-    /// Say which provider's customer a tenant is; messages that wait for it are released at once.
-    Link(Link),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Create {
-    /// The tenant's id with your identity provider, such as org_2abC.
-    org_id: String,
-    /// Name for people [default: the id]
-    #[arg(long)]
-    name: Option<String>,
-    #[command(flatten)]
-    operator: OperatorName,
-    #[command(flatten)]
-    config: ConfigFile,
-}
+pub(super) const EXAMPLE: &str = "Example: millrace tenants link org_2abC --customer cus_9s6XKzkNRiz8i3 --live";
 
 #[derive(Debug, Args)]
 pub(crate) struct Link {
@@ -54,61 +36,8 @@ pub(crate) struct Link {
     config: ConfigFile,
 }
 
-impl Tenants {
-    pub(crate) async fn run(&self, contract: Contract, screen: &Screen) -> Result<(), CommandFault> {
-        match self {
-            Self::Create(create) => create.run(contract, screen).await,
-            Self::Link(link) => link.run(contract, screen).await,
-        }
-    }
-}
-
-fn tenant(text: &str) -> Result<TenantId, Usage> {
-    let org = TenantId::parse(text).map_err(|fault| Usage(fault.to_string()))?;
-    if org.is_operator() { Err(Usage(format!("{org} is reserved for the deployment itself"))) } else { Ok(org) }
-}
-
-/// Texts of a sane length that can be shown.
-fn clean(flag: &str, text: &str) -> Result<(), Usage> {
-    if text.is_empty() || text.len() > 200 || text.chars().any(char::is_control) {
-        return Err(Usage(format!("{flag} must be 1 to 200 bytes without control characters")));
-    }
-    Ok(())
-}
-
-impl Create {
-    async fn run(&self, contract: Contract, screen: &Screen) -> Result<(), CommandFault> {
-        let org = tenant(&self.org_id)?;
-        if let Some(name) = &self.name {
-            clean("--name", name)?;
-        }
-        let (contract, config) = start(contract, &self.config.path(), Process::Operator)?;
-        let act = self.operator.act(&contract, &config).await?;
-        let created = create(act, &org, self.name.as_deref().unwrap_or(org.as_str())).await?;
-        let text = if created { format!("tenant {org} created") } else { format!("tenant {org} is there already") };
-        screen.done(&text, json!({ "org_id": org.as_str(), "created": created }));
-        Ok(())
-    }
-}
-
-/// Makes a tenant; false when it is there already.
-pub(crate) async fn create(mut act: OperatorAct, org: &TenantId, name: &str) -> Result<bool, CommandFault> {
-    let inserted = sqlx::query!(
-        "INSERT INTO app.tenants (org_id, name) VALUES ($1, $2) ON CONFLICT (org_id) DO NOTHING",
-        org.as_str(),
-        name
-    )
-    .execute(act.conn())
-    .await?;
-    let created = inserted.rows_affected() == 1;
-    if created {
-        act.commit(org, "tenants.create", ("tenant", org.as_str()), Map::new()).await?;
-    }
-    Ok(created)
-}
-
 impl Link {
-    async fn run(&self, contract: Contract, screen: &Screen) -> Result<(), CommandFault> {
+    pub(super) async fn run(&self, contract: Contract, screen: &Screen) -> Result<(), CommandFault> {
         let org = tenant(&self.org_id)?;
         clean("--customer", &self.customer)?;
         clean("--provider", &self.provider)?;
@@ -149,16 +78,20 @@ impl Customer {
         if !self.insert(act.conn(), org).await? {
             return Ok(None);
         }
-        let released = wake(act.conn()).await?;
-        let metadata: Map<String, Value> = [
+        let released = wake(act.conn(), "tenant_unresolved").await?;
+        act.commit(org, "tenants.link", ("provider_link", &self.id), self.facts()).await?;
+        Ok(Some(released))
+    }
+
+    /// What the audit log says of the link beside the customer's id.
+    pub(super) fn facts(&self) -> Map<String, Value> {
+        [
             ("provider".to_owned(), self.provider.clone().into()),
             ("account".to_owned(), self.account.clone().into()),
             ("livemode".to_owned(), self.live.into()),
         ]
         .into_iter()
-        .collect();
-        act.commit(org, "tenants.link", ("provider_link", &self.id), metadata).await?;
-        Ok(Some(released))
+        .collect()
     }
 
     /// True when the link is new; an error when it belongs to another tenant, or the tenant is not there.
@@ -199,14 +132,4 @@ impl Customer {
         }
         Err(Usage(format!("{} is linked to another tenant; nothing was changed", self.id)).into())
     }
-}
-
-/// Releases what waits for a link: those of other customers go on waiting, uncounted.
-async fn wake(connection: &mut sqlx::PgConnection) -> sqlx::Result<u64> {
-    let woken = sqlx::query!(
-        "UPDATE engine.parked SET not_before = now() WHERE reason = 'tenant_unresolved' AND not_before > now()"
-    )
-    .execute(connection)
-    .await?;
-    Ok(woken.rows_affected())
 }

@@ -1,0 +1,127 @@
+//! What a principal may do is decided when its command runs, with the role it has then; and a sealed message is what its
+//! publisher sealed, or dead.
+
+use millrace::contract::Field;
+use millrace_tests::{Caller, Left, World, eventually};
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demotion_or_a_removal_acts_on_commands_that_wait_in_the_queue() {
+    let world = World::new().await;
+    world.cli(&["tenants", "create", "acme"]).await;
+    let (programs, url) = world.start_all().await;
+    let members = world.start("millrace-members");
+    let (admin, bob) = (Caller::user("acme", "root", "admin"), Caller::user("acme", "bob", "editor"));
+    let body = json!({ "name": "x" });
+
+    // No worker for projects runs yet: bob's command is accepted and waits.
+    let waiting = world.command(&url, &bob, "projects.create", "k1", &body).await;
+    let demotion = json!({ "user_id": "bob", "role": "viewer" });
+    let demoted = world.command(&url, &admin, "members.set_role", "m1", &demotion).await;
+    assert_eq!(world.outcome("acme", &demoted).await, "applied");
+    let projects = world.start("millrace-projects");
+    assert!(world.outcome("acme", &waiting).await.starts_with("denied:"));
+
+    let promotion = json!({ "user_id": "bob", "role": "admin" });
+    let promoted = world.command(&url, &admin, "members.set_role", "m2", &promotion).await;
+    assert_eq!(world.outcome("acme", &promoted).await, "applied");
+    eventually("a token of the next second", async || {
+        let id = world.command(&url, &bob, "projects.create", &uuid::Uuid::now_v7().to_string(), &body).await;
+        (world.outcome("acme", &id).await == "applied").then_some(())
+    })
+    .await;
+
+    // Removed: nothing that bob's token says counts any more, and nobody brings him back by a role.
+    let removed = world.command(&url, &admin, "members.remove", "m3", &json!({ "user_id": "bob" })).await;
+    assert_eq!(world.outcome("acme", &removed).await, "applied");
+    let again = world.command(&url, &bob, "projects.create", "k9", &body).await;
+    assert_eq!(world.outcome("acme", &again).await, "denied:member_removed");
+    let back = world.command(&url, &admin, "members.set_role", "m4", &demotion).await;
+    assert_eq!(world.outcome("acme", &back).await, "rejected:member_removed");
+    let readable = "select count(*) from app.removed_members where position('bob' in encode(subject, 'escape')) > 0";
+    assert_eq!(world.count(readable).await, 0, "the tombstone names the person");
+    let by_bob = |line: &&Value| line["outcome"] == "denied" && line["actor_id"] == "user:bob";
+    eventually("bob's denials are audited", async || (world.lines().iter().filter(by_bob).count() >= 2).then_some(()))
+        .await;
+    world.finish(Left::default()).await;
+    drop((programs, members, projects));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_message_is_dead_under_the_operator_and_the_victims_key_is_still_usable() {
+    let world = World::new().await;
+    for org in ["acme", "globex"] {
+        world.cli(&["tenants", "create", org]).await;
+    }
+    let (programs, _) = world.start_all().await;
+    let projects = world.start("millrace-projects");
+    let victim = Caller::user("acme", "alice", "editor");
+    let honest = world.sealed(&victim, "projects.create", "k1", &json!({ "name": "x" }));
+    let mut changed = Vec::new();
+    for (field, value) in [
+        (Field::OrgId, "globex"),
+        (Field::Role, "admin"),
+        (Field::Type, "projects.delete"),
+        (Field::KeyId, "worker-1"),
+        (Field::ActorId, "mallory"),
+        (Field::DedupeKey, "k2"),
+    ] {
+        let mut message = honest.clone();
+        message.set(field, value).expect("a short value");
+        changed.push(message);
+    }
+    let mut other_body = honest.clone();
+    other_body.body = br#"{"name":"y"}"#.to_vec();
+    changed.push(other_body);
+    for message in &changed {
+        world.enqueue("projects", message).await;
+    }
+    let dead = changed.len() as i64;
+    world.until_count("select count(*) from engine.dead_letters where reason = 'forged'", dead).await;
+    world.until_lines("dead", changed.len()).await;
+    let lines = world.lines();
+    let dead_lines = lines.iter().filter(|line| line["outcome"] == "dead");
+    assert!(dead_lines.clone().all(|line| line["org_id"] == "millrace:operator"), "{lines:?}");
+    assert!(dead_lines.clone().any(|line| line["metadata"]["claimed_org_id"] == "globex"));
+    assert_eq!(world.count("select count(*) from app.idempotency_keys").await, 0);
+
+    world.enqueue("projects", &honest).await;
+    assert_eq!(world.outcome("acme", honest.get(Field::MessageId).expect("an id")).await, "applied");
+    assert_eq!(world.count("select count(*) from app.projects where org_id = 'acme'").await, 1);
+    assert_eq!(world.count("select count(*) from app.projects where org_id = 'globex'").await, 0);
+    world.finish(Left { dead, parked: 0 }).await;
+    drop((programs, projects));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_command_of_a_tenants_administrator_leads_to_another_tenants_events() {
+    let world = World::new().await;
+    world.tenant("acme", "cus_1").await;
+    world.cli(&["tenants", "create", "mallory"]).await;
+    let (programs, url) = world.start_all_workers().await;
+    let admin = Caller::user("mallory", "m", "admin");
+    let link = json!({ "provider": "stripe", "customer": "cus_1" });
+    let refused =
+        world.post_command(&url, &admin.token(), "billing.link_customer", "k1", &link).await.expect("an answer");
+    assert_eq!((refused.status, refused.code().as_str()), (403, "forbidden"));
+    let straight = world.sealed(&admin, "billing.link_customer", "k2", &link);
+    world.enqueue("billing", &straight).await;
+    let outcome = world.outcome("mallory", straight.get(Field::MessageId).expect("an id")).await;
+    assert_eq!(outcome, "denied:services_only");
+    // Not even a service takes a customer away from the tenant that has it.
+    let service = Caller::service("mallory", "signup", "admin");
+    let taken = world.command(&url, &service, "billing.link_customer", "k3", &link).await;
+    assert_eq!(world.outcome("mallory", &taken).await, "rejected:customer_linked_elsewhere");
+    world.accept(&url, &world.invoice_event("cus_1")).await;
+    world.until_count("select count(*) from app.invoices where org_id = 'acme'", 1).await;
+    assert_eq!(world.count("select count(*) from app.invoices where org_id = 'mallory'").await, 0);
+    // Its own, unlinked one it gets, and what waited for that is applied.
+    world.accept(&url, &world.invoice_event("cus_2")).await;
+    world.until_count("select count(*) from engine.parked where reason = 'tenant_unresolved'", 1).await;
+    let own = json!({ "provider": "stripe", "customer": "cus_2" });
+    let linked = world.command(&url, &service, "billing.link_customer", "k4", &own).await;
+    assert_eq!(world.outcome("mallory", &linked).await, "applied");
+    world.until_count("select count(*) from app.invoices where org_id = 'mallory'", 1).await;
+    world.finish(Left::default()).await;
+    drop(programs);
+}
