@@ -1,6 +1,8 @@
 //! A client of the broker with every right, for what tests put into queues and want to know of them.
 
-use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
+};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
@@ -23,6 +25,14 @@ impl Broker {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declared = self.channel.queue_declare(queue.into(), options, FieldTable::default()).await?;
         Ok(declared.message_count())
+    }
+
+    /// Declares a queue and binds it.
+    pub(crate) async fn bind(&self, queue: &str, exchange: &str, key: &str) -> lapin::Result<()> {
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        self.channel.queue_declare(queue.into(), durable, FieldTable::default()).await?;
+        let plain = QueueBindOptions::default();
+        self.channel.queue_bind(queue.into(), exchange.into(), key.into(), plain, FieldTable::default()).await
     }
 
     /// The first message of a queue, which the end of this connection puts back.

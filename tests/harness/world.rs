@@ -1,14 +1,14 @@
 //! One test's world: database, vhost, keys and configuration of its own on real servers, as the real roles.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hyper::Method;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use millrace::config::{Config, Process, start};
-use millrace::contract::{Field, Topology, WireMessage};
+use millrace::contract::{Exchange, Field, Topology, WireMessage};
 use millrace_cli::{BrokerAdmin, apply_topology, bootstrap, migrate};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tempfile::TempDir;
@@ -171,10 +171,12 @@ impl World {
         self.environment.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
-    /// Starts one of Millrace's programs in this world: `millrace-billing`, `millrace-relay`, `millrace-audit`.
+    /// Starts one of Millrace's programs in this world: `millrace-billing`, `millrace-relay`, `millrace-audit`. A path
+    /// is that of somebody else's program.
     pub fn start(&self, program: &str) -> Program {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let log = self.folder.path().join(format!("{program}-{number}.log"));
+        let name = Path::new(program).file_name().and_then(|name| name.to_str()).expect("a program's name");
+        let log = self.folder.path().join(format!("{name}-{number}.log"));
         Program::start(program, &self.environment(), &log)
     }
 
@@ -368,6 +370,22 @@ impl World {
         let published =
             publish_raw(rabbit.amqp_address(), rabbit.admin(), &self.name, (exchange, key), properties).await;
         published.expect("a publish");
+    }
+
+    /// Makes a queue of the test's own that gets every event of a type.
+    ///
+    /// # Panics
+    /// When the broker does not make it.
+    pub async fn listen(&self, queue: &str, event: &str) {
+        self.broker().await.bind(queue, Exchange::Events.name(), event).await.expect("a queue");
+    }
+
+    /// Environment variable with the broker's management API, as `millrace topology` takes it.
+    pub async fn management(&self) -> (String, String) {
+        let rabbit = self.servers.rabbit.lock().await;
+        let (user, password) = rabbit.admin();
+        let url = rabbit.management_url().replacen("://", &format!("://{user}:{password}@"), 1);
+        ("MILLRACE_MANAGEMENT_URL".to_owned(), url)
     }
 
     /// Ready messages of a queue.

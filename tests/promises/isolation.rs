@@ -11,7 +11,7 @@ use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{AssertSqlSafe, Connection};
 
 /// PostgreSQL's code for what a role or a policy does not allow.
-const REFUSED: &str = "42501";
+pub(crate) const REFUSED: &str = "42501";
 const TENANTS: [&str; 2] = ["acme", "globex"];
 
 /// Rows of both tenants in every tenant table, written by the superuser.
@@ -68,7 +68,7 @@ fn tag(world: &World, org: &str) -> String {
 }
 
 /// The setting that puts a tenant in scope.
-pub(super) fn context(world: &World, org: &str) -> String {
+pub(crate) fn context(world: &World, org: &str) -> String {
     format!("{}.{org}", tag(world, org))
 }
 
@@ -87,7 +87,7 @@ async fn run(connection: &mut PgConnection, statement: &str) -> Result<u64, Stri
 }
 
 /// As [`run`], in a transaction of its own with this tenant context.
-async fn run_as(connection: &mut PgConnection, context: &str, statement: &str) -> Result<u64, String> {
+pub(crate) async fn run_as(connection: &mut PgConnection, context: &str, statement: &str) -> Result<u64, String> {
     run(connection, &format!("BEGIN; SET LOCAL app.ctx = '{context}'")).await.expect("a context");
     let done = run(connection, statement).await;
     run(connection, if done.is_ok() { "COMMIT" } else { "ROLLBACK" }).await.expect("the end");

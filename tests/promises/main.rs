@@ -1,5 +1,6 @@
 //! What Millrace promises, one file a promise, against real servers and as the real roles.
 
+mod adopter;
 mod applied_once;
 mod audit_queue;
 mod billing_state;

@@ -5,11 +5,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use millrace::config;
-use millrace::contract::Contract;
 
 use crate::screen::Screen;
 use crate::stack::{Down, Scale, Up};
-use crate::{CommandFault, asyncapi, check_config, migrate, prove, send, stack, tenants, token, topology};
+use crate::{
+    App, CommandFault, asyncapi, check_config, migrate, new, openapi, prove, roles, send, stack, tenants, token,
+    topology,
+};
 
 const AFTER: &str = "Exit codes: 0 done, 64 bad usage or configuration (all mistakes are listed), 69 something is not \
     installed or not there, 70 it failed on the way.\n\
@@ -65,14 +67,21 @@ enum Command {
     Send(send::Send),
     /// Make a token of an issuer with a local secret, for development and tests; needs no server.
     Token(token::Token),
+    /// Print the OpenAPI 3.1 document of the HTTP interface, with every command of the contract.
+    Openapi,
+    /// Print who may do what: the role table, and who may send each command.
+    Roles,
+    /// Start a crate of your own: a command, a worker and a table beside everything built in, without a fork.
+    New(new::New),
 }
 
-pub(crate) async fn dispatch(cli: Cli, contract: Contract, screen: &Screen) -> Result<ExitCode, CommandFault> {
+pub(crate) async fn dispatch(cli: Cli, app: App, screen: &Screen) -> Result<ExitCode, CommandFault> {
+    let contract = app.contract.clone();
     match cli.command {
-        Command::Up(up) => return stack::up(up, contract, screen).await,
+        Command::Up(up) => return stack::up(up, app, screen).await,
         Command::Down(down) => stack::down(down, screen).await?,
         Command::Scale(scale) => stack::scale(&scale, screen).await?,
-        Command::Migrate(command) => command.run(contract, screen).await?,
+        Command::Migrate(command) => command.run(app, screen).await?,
         Command::Topology(command) => command.run(contract, screen).await?,
         Command::Tenants(command) => command.run(contract, screen).await?,
         Command::CheckConfig(command) => return command.run(contract, screen),
@@ -80,6 +89,9 @@ pub(crate) async fn dispatch(cli: Cli, contract: Contract, screen: &Screen) -> R
         Command::Prove(command) => return command.run(contract, screen).await,
         Command::Send(command) => command.run(screen).await?,
         Command::Token(command) => command.run(contract, screen)?,
+        Command::Openapi => openapi::print(contract, screen)?,
+        Command::Roles => roles::print(contract, screen)?,
+        Command::New(command) => command.run(screen)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,8 +6,11 @@ mod commands;
 mod http;
 pub mod local;
 mod migrate;
+mod new;
+pub mod openapi;
 mod operator;
 mod prove;
+mod roles;
 pub mod sample;
 mod screen;
 mod send;
@@ -22,10 +25,13 @@ use clap::Parser;
 use millrace::config::{ConfigFault, StartFault};
 use millrace::contract::Contract;
 use millrace::lifecycle::exit;
+use sqlx::migrate::Migrator;
 
 pub use asyncapi::asyncapi;
 pub use migrate::{bootstrap, migrate};
+pub use openapi::openapi;
 pub use prove::{Exception, Failure, Proof, ProveFault, prove};
+pub use roles::{roles_json, roles_markdown};
 pub use topology::{BrokerAdmin, apply_topology};
 
 use commands::Cli;
@@ -34,8 +40,40 @@ use screen::Screen;
 /// Errors of a whole command; shown once, with what to do next.
 pub(crate) type CommandFault = Box<dyn std::error::Error + Send + Sync>;
 
-/// Runs the command line with a contract; adopters call it with theirs.
+/// The command line of one deployment: Millrace's own, or that of an adopter.
+#[derive(Debug)]
+pub struct App {
+    pub(crate) contract: Contract,
+    pub(crate) migrations: Option<Migrator>,
+}
+
+impl App {
+    /// The command line for a contract.
+    pub fn new(contract: Contract) -> Self {
+        Self { contract, migrations: None }
+    }
+
+    /// Gives it the adopter's own migrations, `sqlx::migrate!()`. They are applied after Millrace's, as the owner, and
+    /// are remembered in a table of their own, so that both number their files from 1.
+    #[must_use]
+    pub fn migrations(mut self, mut migrations: Migrator) -> Self {
+        migrations.dangerous_set_table_name(migrate::ADOPTERS_TABLE);
+        self.migrations = Some(migrations);
+        self
+    }
+
+    /// Runs the command that the program's arguments name.
+    pub fn run(self) -> ExitCode {
+        command(self)
+    }
+}
+
+/// Runs the command line with a contract that has no migrations of its own.
 pub fn run(contract: Contract) -> ExitCode {
+    App::new(contract).run()
+}
+
+fn command(app: App) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(answer) => {
@@ -48,7 +86,7 @@ pub fn run(contract: Contract) -> ExitCode {
         Ok(runtime) => runtime,
         Err(fault) => return screen.fail(exit::SOFTWARE, &fault),
     };
-    match runtime.block_on(commands::dispatch(cli, contract, &screen)) {
+    match runtime.block_on(commands::dispatch(cli, app, &screen)) {
         Ok(code) => code,
         Err(fault) => screen.fail(exit_code(fault.as_ref()), fault.as_ref()),
     }

@@ -4,7 +4,6 @@ use std::str::FromStr;
 
 use clap::Args;
 use millrace::config::{Config, DatabaseUser, Process, start};
-use millrace::contract::Contract;
 use millrace::db::{ContextKey, connect_options};
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -12,12 +11,15 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
-use crate::CommandFault;
 use crate::commands::ConfigFile;
 use crate::operator::Usage;
 use crate::screen::Screen;
+use crate::{App, CommandFault};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
+
+/// Where an adopter's migrations are remembered. In Millrace's own table its version 1 would be Millrace's.
+pub(crate) const ADOPTERS_TABLE: &str = "public._adopter_migrations";
 
 /// Environment variable with the URL of a login that may make roles and databases.
 pub(crate) const ADMIN_URL: &str = "MILLRACE_ADMIN_DATABASE_URL";
@@ -31,17 +33,22 @@ pub(crate) struct Migrate {
 }
 
 impl Migrate {
-    pub(crate) async fn run(&self, contract: Contract, screen: &Screen) -> Result<(), CommandFault> {
+    pub(crate) async fn run(&self, app: App, screen: &Screen) -> Result<(), CommandFault> {
         let admin = std::env::var(ADMIN_URL).ok();
         // Only those who make the logins need every password.
         let process = if admin.is_some() { Process::All } else { Process::Operator };
-        let (_, config) = start(contract, &self.config.path(), process)?;
+        let (_, config) = start(app.contract, &self.config.path(), process)?;
         if let Some(admin) = admin {
             screen.step("making roles and database");
             bootstrap(&config, &admin).await?;
         }
-        let applied = migrate(&config).await?;
-        screen.done(&format!("schema is up to date ({applied} migrations)"), json!({ "migrations": applied }));
+        let applied = migrate_with(&config, app.migrations.as_ref()).await?;
+        let own = app.migrations.map_or(0, |migrations| migrations.iter().count());
+        let of_adopter = if own > 0 { format!(", {own} of them your own") } else { String::new() };
+        screen.done(
+            &format!("schema is up to date ({applied} migrations{of_adopter})"),
+            json!({ "migrations": applied, "own": own }),
+        );
         Ok(())
     }
 }
@@ -98,6 +105,11 @@ pub async fn bootstrap(config: &Config, admin_url: &str) -> Result<(), CommandFa
 /// # Errors
 /// The migrator may not log in, or a migration fails; it is rolled back then.
 pub async fn migrate(config: &Config) -> Result<usize, CommandFault> {
+    migrate_with(config, None).await
+}
+
+/// As [`migrate`], with an adopter's own migrations after Millrace's.
+pub(crate) async fn migrate_with(config: &Config, adopters: Option<&Migrator>) -> Result<usize, CommandFault> {
     let key = config.database.context_key.as_ref().map(ContextKey::new);
     let key = key.ok_or_else(|| Usage("database.context_key is missing".to_owned()))?;
     let mut connection: PgConnection = connect_options(&config.database, DatabaseUser::Migrator)?.connect().await?;
@@ -107,6 +119,9 @@ pub async fn migrate(config: &Config) -> Result<usize, CommandFault> {
     sqlx::query!("INSERT INTO priv.k (ipad, opad) VALUES ($1, $2) ON CONFLICT DO NOTHING", inner, outer)
         .execute(&mut connection)
         .await?;
+    if let Some(adopters) = adopters {
+        adopters.run(&mut connection).await?;
+    }
     connection.close().await?;
-    Ok(MIGRATIONS.iter().count())
+    Ok(MIGRATIONS.iter().count() + adopters.map_or(0, |migrations| migrations.iter().count()))
 }

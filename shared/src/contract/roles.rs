@@ -85,6 +85,12 @@ impl RoleTable {
             .is_some_and(|mask| mask & permission.action.bit() != 0)
     }
 
+    /// What `role` may do to a resource, in the order of [`Action::ALL`].
+    pub fn actions(&self, role: Role, resource: &str) -> Vec<Action> {
+        let mask = self.granted.get(&(resource.to_owned(), role)).copied().unwrap_or_default();
+        Action::ALL.into_iter().filter(|action| mask & action.bit() != 0).collect()
+    }
+
     /// One line per (resource, role): the text whose hash is [`Self::version`].
     pub fn text(&self) -> String {
         let mut text = String::new();

@@ -15,10 +15,10 @@ use clap::Args;
 use millrace::contract::Contract;
 use serde_json::json;
 
-use crate::CommandFault;
 use crate::local::{Place, stop_leftovers};
 use crate::operator::Usage;
 use crate::screen::Screen;
+use crate::{App, CommandFault};
 
 use control::StateDir;
 
@@ -93,8 +93,8 @@ fn wanted(pairs: &[(String, usize)], contract: &Contract) -> Result<BTreeMap<Str
 }
 
 /// Starts the stack, or finds it running.
-pub(crate) async fn up(args: Up, contract: Contract, screen: &Screen) -> Result<ExitCode, CommandFault> {
-    let counts = wanted(&args.workers, &contract)?;
+pub(crate) async fn up(args: Up, app: App, screen: &Screen) -> Result<ExitCode, CommandFault> {
+    let counts = wanted(&args.workers, &app.contract)?;
     let state = StateDir::create(&args.state.dir)?;
     let lock = match state.lock() {
         Ok(Some(lock)) => lock,
@@ -109,7 +109,7 @@ pub(crate) async fn up(args: Up, contract: Contract, screen: &Screen) -> Result<
         drop(lock);
         return detach(&state, &args, screen).await;
     }
-    supervise::run(contract, state, counts, screen, args.detached).await?;
+    supervise::run(app, state, counts, screen, args.detached).await?;
     drop(lock);
     Ok(ExitCode::SUCCESS)
 }

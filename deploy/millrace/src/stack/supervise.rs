@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use millrace::config::{Process, start};
-use millrace::contract::Contract;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::control::StateDir;
 use super::files::{self, Ports};
 use super::journey::{self, Watch};
 use super::processes::Processes;
-use crate::CommandFault;
 use crate::local::{self, Durability, Postgres, RabbitMq, stop_leftovers};
+use crate::migrate::migrate_with;
 use crate::screen::Screen;
 use crate::topology::BrokerAdmin;
-use crate::{apply_topology, bootstrap, migrate};
+use crate::{App, CommandFault, apply_topology, bootstrap};
 
 /// How often processes are looked after, and how often a status line is printed.
 const LOOK: Duration = Duration::from_millis(500);
@@ -23,7 +22,7 @@ const STATUS_EVERY: u32 = 60;
 
 /// Runs a stack until it is told to stop.
 pub(super) async fn run(
-    contract: Contract,
+    app: App,
     state: StateDir,
     counts: BTreeMap<String, usize>,
     screen: &Screen,
@@ -44,7 +43,7 @@ pub(super) async fn run(
     let mut processes = Processes::new(state.clone(), servers.marker.clone())?;
     let stack = Stack { state: &state, servers: &servers, screen, detached };
     let ended = tokio::select! {
-        ended = stack.serve(contract, counts, &mut processes, &mut rescale) => ended,
+        ended = stack.serve(app, counts, &mut processes, &mut rescale) => ended,
         () = stop.stopped() => Ok(()),
     };
     screen.step("draining");
@@ -119,12 +118,12 @@ impl Stack<'_> {
     /// Prepares the servers, starts the processes, shows the demo's journey, and then watches.
     async fn serve(
         &self,
-        contract: Contract,
+        app: App,
         counts: BTreeMap<String, usize>,
         processes: &mut Processes,
         rescale: &mut Signal,
     ) -> Result<(), CommandFault> {
-        self.prepare(contract.clone()).await?;
+        self.prepare(&app).await?;
         self.screen.step("starting ingress, relay, audit and workers");
         for name in ["audit", "relay", "ingress"] {
             processes.ensure(name, 0)?;
@@ -132,7 +131,7 @@ impl Stack<'_> {
         self.apply(processes, &counts).await?;
         let watch = Watch::new(self.state, &self.servers.postgres, self.servers.ports)?;
         watch.ingress_ready(processes, self.screen).await?;
-        journey::show(contract, self.state, &watch, self.screen).await?;
+        journey::show(app.contract, self.state, &watch, self.screen).await?;
         self.state.set_ready(true)?;
         if !self.detached {
             self.screen.tell(&format!(
@@ -146,13 +145,13 @@ impl Stack<'_> {
     }
 
     /// Configuration, schema, topology: the same functions that serve servers of one's own choice.
-    async fn prepare(&self, contract: Contract) -> Result<(), CommandFault> {
+    async fn prepare(&self, app: &App) -> Result<(), CommandFault> {
         let Servers { postgres, rabbit, ports, .. } = self.servers;
         files::write(self.state, postgres, rabbit, *ports)?;
-        let (contract, config) = start(contract, &self.state.config_file(), Process::All)?;
+        let (contract, config) = start(app.contract.clone(), &self.state.config_file(), Process::All)?;
         self.screen.step("migrating the database");
         bootstrap(&config, &postgres.superuser_url("postgres")).await?;
-        migrate(&config).await?;
+        migrate_with(&config, app.migrations.as_ref()).await?;
         self.screen.step("declaring queues, policies, users and permissions");
         let (user, password) = rabbit.admin();
         let management = rabbit.management_url().parse().map_err(|_| "the management address is no URL")?;

@@ -1,0 +1,54 @@
+//! One path for each command of the contract.
+
+use millrace::contract::{Callers, CheckedContract, PayloadEntry};
+use serde_json::{Map, Value, json};
+
+use super::answers::{Kind, answers, success};
+use super::part;
+
+/// Longest idempotency key.
+const KEY_CHARACTERS: usize = 128;
+
+pub(super) fn paths(contract: &CheckedContract) -> impl Iterator<Item = (String, Value)> {
+    contract.commands().map(|entry| (format!("/api/commands/{}", entry.name), json!({ "post": command(entry) })))
+}
+
+fn command(entry: &PayloadEntry) -> Value {
+    let permission = format!("{}:{}", entry.permission.resource, entry.permission.action.as_str());
+    let whom = match entry.callers {
+        Callers::Services => "Services alone.".to_owned(),
+        _ => format!("Users and services whose role has `{permission}`."),
+    };
+    let mut accepted = success("The broker holds it. It is not applied yet: ask its operation.", "Accepted");
+    accepted["headers"] = json!({ "Location": { "description": "The operation's path.", "schema": { "type": "string", "format": "uri-reference" } } });
+    json!({
+        "operationId": entry.name.as_str(),
+        "tags": [entry.worker.as_str()],
+        "summary": format!("Send {}", entry.name),
+        "description": whom,
+        "security": [{ "token": [] }],
+        "parameters": [part("parameters", "IdempotencyKey"), part("parameters", "IfMatch")],
+        "requestBody": { "required": true, "content": { "application/json": { "schema": entry.schema } } },
+        "responses": answers(Kind::Command, "202", accepted),
+        "x-permission": permission,
+        "x-schema-version": entry.schema_version,
+    })
+}
+
+/// The headers that every command has.
+pub(super) fn parameters() -> Map<String, Value> {
+    let key = json!({
+        "name": "Idempotency-Key", "in": "header", "required": true,
+        "description": "Sent again with the same body it is the same command and is applied once; with another body it \
+            is rejected.",
+        "schema": { "type": "string", "minLength": 1, "maxLength": KEY_CHARACTERS, "pattern": "^[!-~]+$" },
+    });
+    let version = json!({
+        "name": "If-Match", "in": "header", "required": false,
+        "description": "The version that the caller has seen, in quotes. With another one the command is rejected with \
+            `version_conflict`.",
+        "schema": { "type": "string", "pattern": "^\"(0|[1-9][0-9]{0,18})\"$" },
+        "example": "\"3\"",
+    });
+    Map::from_iter([("IdempotencyKey".to_owned(), key), ("IfMatch".to_owned(), version)])
+}

@@ -1,0 +1,193 @@
+//! What a tenant may look at: its operations, and its own rows.
+
+use millrace::contract::Role;
+use serde_json::{Map, Value, json};
+
+use super::answers::{Kind, answers, success};
+use super::part;
+
+/// Most rows of one page.
+const MOST_ROWS: u16 = 100;
+/// Rows of a page where none are named.
+const ROWS: u16 = 50;
+/// Longest wait of a long poll, in seconds.
+const LONGEST_WAIT: u32 = 10;
+
+pub(super) fn paths() -> Vec<(String, Value)> {
+    let operation = read("operation", "What became of a command", None, "Operation", &["OperationId", "Wait"]);
+    let mut paths = vec![("/api/operations/{id}".to_owned(), operation)];
+    for (name, schema) in [("projects", "Projects"), ("members", "Members")] {
+        let about = format!("The tenant's {name}, newest first, a page at a time");
+        let resource = name.trim_end_matches('s');
+        paths.push((format!("/api/{name}"), read(name, &about, Some(resource), schema, &["Limit", "After"])));
+    }
+    for (name, resource, about, schema) in [
+        ("settings", "settings", "The tenant's settings", "Settings"),
+        ("billing", "billing", "What the tenant has subscribed to, and its access", "Billing"),
+        ("limits", "billing", "What the plan allows, and how much of it is used", "Limits"),
+    ] {
+        paths.push((format!("/api/{name}"), read(name, about, Some(resource), schema, &[])));
+    }
+    paths
+}
+
+fn read(id: &str, about: &str, resource: Option<&str>, schema: &str, parameters: &[&str]) -> Value {
+    let whom = resource.map_or_else(
+        || "Whoever belongs to the tenant.".to_owned(),
+        |resource| format!("Users and services whose role has `{resource}:read`."),
+    );
+    json!({
+        "get": {
+            "operationId": format!("{id}.read"),
+            "tags": ["reads"],
+            "summary": about,
+            "description": whom,
+            "security": [{ "token": [] }],
+            "parameters": parameters.iter().map(|name| part("parameters", name)).collect::<Vec<_>>(),
+            "responses": answers(Kind::Read, "200", success(about, schema)),
+        },
+    })
+}
+
+pub(super) fn parameters() -> Map<String, Value> {
+    let parameters = [
+        (
+            "OperationId",
+            json!({ "name": "id", "in": "path", "required": true, "description": "As a command's answer gave it.",
+                "schema": { "type": "string" } }),
+        ),
+        (
+            "Wait",
+            json!({ "name": "wait", "in": "query", "description": "Seconds to wait for the end of `pending`.",
+                "schema": { "type": "integer", "minimum": 0, "maximum": LONGEST_WAIT, "default": 0 } }),
+        ),
+        (
+            "Limit",
+            json!({ "name": "limit", "in": "query", "description": "Most rows of this page.",
+                "schema": { "type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": ROWS } }),
+        ),
+        (
+            "After",
+            json!({ "name": "after", "in": "query", "description": "`next` of the page before this one.",
+                "schema": { "type": "string" } }),
+        ),
+    ];
+    parameters.into_iter().map(|(name, parameter)| (name.to_owned(), parameter)).collect()
+}
+
+pub(super) fn schemas() -> Map<String, Value> {
+    let schemas = [
+        ("Operation", operation()),
+        ("Projects", page(project())),
+        ("Members", page(member())),
+        ("Settings", settings()),
+        ("Billing", billing()),
+        ("Limits", page(feature())),
+    ];
+    schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
+
+/// An object with all of these fields and no others.
+fn object(fields: &[(&str, Value)]) -> Value {
+    let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+    let properties: Map<String, Value> = fields.iter().map(|(n, schema)| ((*n).to_owned(), schema.clone())).collect();
+    json!({ "type": "object", "additionalProperties": false, "required": names, "properties": properties })
+}
+
+fn operation() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["operation", "status"],
+        "properties": {
+            "operation": text(),
+            "status": { "enum": ["pending", "applied", "rejected", "denied", "dead"] },
+            "settled_at": moment(),
+            "code": { "type": ["string", "null"], "description": "Why it was rejected or denied." },
+            "resource_type": { "type": ["string", "null"], "description": "What it changed, once it is applied." },
+            "resource_id": { "type": ["string", "null"] },
+        },
+    })
+}
+
+/// Rows with the cursor of the page after them; none on the last page.
+fn page(item: Value) -> Value {
+    object(&[("items", json!({ "type": "array", "items": item })), ("next", maybe("string"))])
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn maybe(kind: &str) -> Value {
+    json!({ "type": [kind, "null"] })
+}
+
+fn moment() -> Value {
+    json!({ "type": "string", "format": "date-time" })
+}
+
+fn maybe_moment() -> Value {
+    json!({ "type": ["string", "null"], "format": "date-time" })
+}
+
+fn version(least: u32) -> Value {
+    json!({ "type": "integer", "minimum": least, "description": "For `If-Match`." })
+}
+
+fn project() -> Value {
+    object(&[
+        ("id", json!({ "type": "string", "format": "uuid" })),
+        ("name", text()),
+        ("archived", json!({ "type": "boolean" })),
+        ("version", version(1)),
+        ("created_at", moment()),
+        ("updated_at", moment()),
+    ])
+}
+
+fn member() -> Value {
+    object(&[
+        ("user_id", text()),
+        ("role", json!({ "enum": Role::ALL.map(Role::as_str) })),
+        ("version", version(1)),
+        ("created_at", moment()),
+        ("updated_at", moment()),
+    ])
+}
+
+fn settings() -> Value {
+    object(&[("entries", json!({ "type": "object" })), ("version", version(0))])
+}
+
+fn billing() -> Value {
+    let subscription = object(&[
+        ("id", text()),
+        ("status", json!({ "type": "string", "description": "As the provider says it." })),
+        ("plan", maybe("string")),
+        ("period_end", maybe_moment()),
+    ]);
+    object(&[
+        ("plan", text()),
+        ("access", json!({ "enum": ["full", "grace", "read_only", "suspended"] })),
+        ("unpaid_since", maybe_moment()),
+        ("subscriptions", json!({ "type": "array", "items": subscription })),
+    ])
+}
+
+/// What the tenant is entitled to; a limit also says how much of it is used.
+fn feature() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["feature", "kind", "value", "source"],
+        "properties": {
+            "feature": text(),
+            "kind": { "enum": ["bool", "limit", "config"] },
+            "value": { "description": "True or false, a whole number or `\"unlimited\"`, anything; null without a plan's word." },
+            "source": { "enum": ["plan", "trial", "override", null] },
+            "used": { "type": "integer", "minimum": 0 },
+            "over_limit": { "type": "boolean" },
+        },
+    })
+}

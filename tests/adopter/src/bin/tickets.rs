@@ -1,0 +1,10 @@
+//! The worker for tickets.
+
+use std::process::ExitCode;
+
+use millrace::handlers;
+use ticketing::CreateTicket;
+
+fn main() -> ExitCode {
+    millrace_workers::run(ticketing::contract(), "tickets", handlers![CreateTicket])
+}

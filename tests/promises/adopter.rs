@@ -1,0 +1,129 @@
+//! A crate outside the workspace adds its own command, worker and table, and nothing of Millrace changes for it.
+
+mod additions;
+mod build;
+mod papers;
+
+use millrace_tests::{Caller, Left, World, eventually};
+use serde_json::{Value, json};
+use sqlx::Connection;
+use sqlx::postgres::PgConnection;
+
+use crate::isolation::{REFUSED, context, run_as};
+
+use build::Adopter;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crate_of_ones_own_settles_its_command_under_every_promise_and_changes_nothing_of_millrace() {
+    let before = build::tree();
+    let adopter = Adopter::copied_and_built();
+    let world = World::new().await;
+    grant(&world);
+    let environment = [world.environment(), vec![world.management().await]].concat();
+    let applied = adopter.cli(&["migrate"], &environment).await;
+    assert!(applied.contains("1 of them your own"), "{applied}");
+    adopter.cli(&["migrate"], &environment).await;
+    adopter.cli(&["topology"], &environment).await;
+    for org in ["acme", "globex"] {
+        adopter.cli(&["tenants", "create", org], &environment).await;
+    }
+    world.listen("listener", "tickets.created").await;
+
+    let worker = world.start(&adopter.program("millrace-tickets"));
+    let others = ["millrace-relay", "millrace-audit"].map(|program| world.start(program));
+    let mut edge = world.start(&adopter.program("millrace-ingress"));
+    let addresses: Value = serde_json::from_str(&edge.first_line().await).expect("addresses");
+    let url = format!("http://{}", addresses["listening"].as_str().expect("an address"));
+    let ticket = json!({ "subject": "The printer is on fire" });
+    post(&world, &url, "acme", "k1", ticket.clone()).await;
+    send(&world, "acme", "k1", ticket.clone()).await;
+    send(&world, "globex", "k1", ticket).await;
+    send(&world, "acme", "k2", json!({ "subject": "Now!", "urgent": true })).await;
+
+    world.until_count("select count(*) from app.tickets", 2).await;
+    world.until_lines("applied", 2).await;
+    world.until_lines("rejected", 1).await;
+    let lines = world.lines();
+    let applied = lines.iter().find(|line| line["org_id"] == "acme" && line["outcome"] == "applied");
+    let applied = applied.expect("the audit line of acme's ticket");
+    assert_eq!(applied["action"], "tickets.create");
+    assert_eq!(applied["resource_type"], "ticket");
+    assert_eq!(applied["actor_id"], "user:u1");
+    let rejected = lines.iter().find(|line| line["outcome"] == "rejected").expect("a rejection");
+    assert_eq!(rejected["metadata"]["code"], "plan_limit");
+    assert_eq!(
+        world.count("select used from app.usage_counters where org_id = 'acme' and metric = 'tickets'").await,
+        1
+    );
+    eventually("both events arrived", async || (world.depth("listener").await == 2).then_some(())).await;
+    isolated(&world).await;
+
+    assert_eq!(edge.terminate().await, 0);
+    assert_eq!(worker.terminate().await, 0);
+    drop(others);
+    assert_eq!(world.depth("millrace.work.tickets.main").await, 0);
+    assert_eq!(world.depth("millrace.work.tickets.overflow").await, 0);
+    world.finish(Left::default()).await;
+    assert_eq!(build::tree(), before, "building and running the crate changed Millrace's tree");
+}
+
+/// A worker whose key lacks the adopter's event says so, and does not start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_grant_is_told_before_the_worker_starts() {
+    let adopter = Adopter::copied_and_built();
+    let world = World::new().await;
+    let mut worker = world.start(&adopter.program("millrace-tickets"));
+    assert_eq!(worker.wait().await, 64);
+    assert!(worker.log_text().contains("tickets.created"), "{}", worker.log_text());
+    world.finish(Left::default()).await;
+}
+
+/// Gives the world's keys the grants that the adopter's README asks for.
+fn grant(world: &World) {
+    let path = world.config_path();
+    let toml = std::fs::read_to_string(&path).expect("the configuration");
+    let wider = toml
+        .replace(r#""projects.create","#, r#""projects.create", "tickets.create","#)
+        .replace(r#""projects.created","#, r#""projects.created", "tickets.created","#);
+    assert_eq!(wider.matches("tickets.create").count(), 2, "the grants are written otherwise");
+    std::fs::write(path, wider).expect("the configuration");
+}
+
+/// Sends a ticket of an editor straight into the worker's queue, sealed with the edge's key.
+async fn send(world: &World, org: &str, key: &str, body: Value) {
+    let wire = world.sealed(&Caller::user(org, "u1", "editor"), "tickets.create", key, &body);
+    world.enqueue("tickets", &wire).await;
+}
+
+/// Sends the same over HTTP through the adopter's edge, until that has a broker.
+async fn post(world: &World, edge: &str, org: &str, key: &str, body: Value) {
+    let token = Caller::user(org, "u1", "editor").token();
+    eventually("the edge takes the command", async || {
+        let answer = world.post_command(edge, &token, "tickets.create", key, &body).await?;
+        (answer.status == 202).then_some(())
+    })
+    .await
+}
+
+/// The adopter's table, as the role of the workers sees it: one tenant at a time, or nothing.
+async fn isolated(world: &World) {
+    let mut app = PgConnection::connect(&world.role_url("millrace_app").await).await.expect("a connection");
+    let acme = context(world, "acme");
+    for (scope, statement, wanted) in [
+        ("", "SELECT * FROM app.tickets", Ok(0)),
+        ("", "DELETE FROM app.tickets", Ok(0)),
+        (acme.as_str(), "SELECT * FROM app.tickets", Ok(1)),
+        (&acme, "SELECT * FROM app.tickets WHERE org_id = 'globex'", Ok(0)),
+        (&acme, "UPDATE app.tickets SET subject = 'x' WHERE org_id = 'globex'", Ok(0)),
+        (&acme, "DELETE FROM app.tickets WHERE org_id = 'globex'", Ok(0)),
+        (&acme, "UPDATE app.tickets SET org_id = 'globex'", Err(REFUSED.to_owned())),
+        (
+            &acme,
+            "INSERT INTO app.tickets (org_id, id, subject, urgent) VALUES ('globex', gen_random_uuid(), 'x', false)",
+            Err(REFUSED.to_owned()),
+        ),
+    ] {
+        assert_eq!(run_as(&mut app, scope, statement).await, wanted, "{statement} within {scope:?}");
+    }
+    assert_eq!(world.count("select count(*) from app.tickets where org_id = 'globex'").await, 1);
+}
