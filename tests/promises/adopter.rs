@@ -4,14 +4,19 @@ mod additions;
 mod build;
 mod papers;
 
+use hmac::{Hmac, KeyInit, Mac};
+use hyper::Method;
 use millrace_tests::{Caller, Left, World, eventually};
 use serde_json::{Value, json};
+use sha2::Sha256;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
 use crate::isolation::{REFUSED, context, run_as};
 
 use build::Adopter;
+
+const HELPDESK_SECRET: &str = "only for tests";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crate_of_ones_own_settles_its_command_under_every_promise_and_changes_nothing_of_millrace() {
@@ -27,6 +32,8 @@ async fn a_crate_of_ones_own_settles_its_command_under_every_promise_and_changes
     for org in ["acme", "globex"] {
         adopter.cli(&["tenants", "create", org], &environment).await;
     }
+    let link = ["tenants", "link", "globex", "--provider", "helpdesk", "--customer", "acct_1", "--live"];
+    adopter.cli(&link, &environment).await;
     world.listen("listener", "tickets.created").await;
 
     let worker = world.start(&adopter.program("millrace-tickets"));
@@ -40,8 +47,10 @@ async fn a_crate_of_ones_own_settles_its_command_under_every_promise_and_changes
     send(&world, "globex", "k1", ticket).await;
     send(&world, "acme", "k2", json!({ "subject": "Now!", "urgent": true })).await;
 
-    world.until_count("select count(*) from app.tickets", 2).await;
-    world.until_lines("applied", 2).await;
+    hear(&world, &url).await;
+
+    world.until_count("select count(*) from app.tickets", 3).await;
+    world.until_lines("applied", 3).await;
     world.until_lines("rejected", 1).await;
     let lines = world.lines();
     let applied = lines.iter().find(|line| line["org_id"] == "acme" && line["outcome"] == "applied");
@@ -55,7 +64,7 @@ async fn a_crate_of_ones_own_settles_its_command_under_every_promise_and_changes
         world.count("select used from app.usage_counters where org_id = 'acme' and metric = 'tickets'").await,
         1
     );
-    eventually("both events arrived", async || (world.depth("listener").await == 2).then_some(())).await;
+    eventually("all events arrived", async || (world.depth("listener").await == 3).then_some(())).await;
     isolated(&world).await;
 
     assert_eq!(edge.terminate().await, 0);
@@ -78,15 +87,36 @@ async fn a_missing_grant_is_told_before_the_worker_starts() {
     world.finish(Left::default()).await;
 }
 
+/// One event of the configured source, twice, signed as its section says.
+async fn hear(world: &World, edge: &str) {
+    let body = json!({ "id": "h-1", "account": "acct_1", "subject": "No sound", "more": [1.5, null] }).to_string();
+    let time = time::OffsetDateTime::now_utc().unix_timestamp().to_string();
+    let mut mac = Hmac::<Sha256>::new_from_slice(HELPDESK_SECRET.as_bytes()).expect("a key");
+    mac.update(format!("{time}.{body}").as_bytes());
+    let good = hex::encode(mac.finalize().into_bytes());
+    let forged = "0".repeat(64);
+    for (signature, status) in [(&good, 200), (&forged, 400), (&good, 200)] {
+        let headers = [("x-helpdesk-signature", signature.as_str()), ("x-helpdesk-timestamp", &time)];
+        let url = format!("{edge}/api/webhooks/helpdesk");
+        let answer = world.http().send(Method::POST, &url, &headers, body.clone().into_bytes()).await;
+        assert_eq!(answer.expect("an answer").status, status);
+    }
+}
+
 /// Gives the world's keys the grants that the adopter's README asks for.
 fn grant(world: &World) {
     let path = world.config_path();
     let toml = std::fs::read_to_string(&path).expect("the configuration");
     let wider = toml
-        .replace(r#""projects.create","#, r#""projects.create", "tickets.create","#)
+        .replacen(r#""projects.create","#, r#""projects.create", "tickets.create", "helpdesk.event","#, 1)
         .replace(r#""projects.created","#, r#""projects.created", "tickets.created","#);
     assert_eq!(wider.matches("tickets.create").count(), 2, "the grants are written otherwise");
-    std::fs::write(path, wider).expect("the configuration");
+    let readme = include_str!("../adopter/README.md");
+    let source = readme.lines().skip_while(|line| !line.contains("[sources.helpdesk]"));
+    let source: Vec<&str> = source.take_while(|line| !line.contains("```")).map(str::trim).collect();
+    assert!(source.len() > 5, "the README's section of the source is not there");
+    std::fs::write(path.with_file_name("keys").join("helpdesk"), HELPDESK_SECRET).expect("a secret");
+    std::fs::write(path, format!("{wider}\n{}\n", source.join("\n"))).expect("the configuration");
 }
 
 /// Sends a ticket of an editor straight into the worker's queue, sealed with the edge's key.
@@ -125,5 +155,5 @@ async fn isolated(world: &World) {
     ] {
         assert_eq!(run_as(&mut app, scope, statement).await, wanted, "{statement} within {scope:?}");
     }
-    assert_eq!(world.count("select count(*) from app.tickets where org_id = 'globex'").await, 1);
+    assert_eq!(world.count("select count(*) from app.tickets where org_id = 'globex'").await, 2);
 }

@@ -10,6 +10,7 @@ mod configuration;
 mod crash;
 mod isolation;
 mod membership;
+mod openapi;
 mod operations;
 mod plan_limits;
 mod poison;

@@ -1,10 +1,13 @@
-//! Tickets for Millrace: one resource, one worker, one command, one event and one table beside everything built in.
+//! Tickets for Millrace: one resource, one worker, one command, one webhook, one event and one table beside everything
+//! built in.
 
 mod create;
 mod payloads;
+mod webhook;
 
 pub use create::CreateTicket;
-pub use payloads::{TicketCreated, TicketsCreate};
+pub use payloads::{HelpdeskEvent, TicketCreated, TicketsCreate};
+pub use webhook::OpenFromHelpdesk;
 
 use millrace::contract::Action::{Delete, Export, Read, Write};
 use millrace::contract::Role::{Admin, Editor, Viewer};
@@ -16,7 +19,12 @@ pub fn contract() -> Contract {
         .grant("ticket", Admin, &[Read, Write, Delete, Export])
         .grant("ticket", Editor, &[Read, Write])
         .grant("ticket", Viewer, &[Read]);
-    millrace::builtin().resource("ticket", grants).worker("tickets").command::<TicketsCreate>().event::<TicketCreated>()
+    millrace::builtin()
+        .resource("ticket", grants)
+        .worker("tickets")
+        .command::<TicketsCreate>()
+        .command::<HelpdeskEvent>()
+        .event::<TicketCreated>()
 }
 
 #[cfg(test)]

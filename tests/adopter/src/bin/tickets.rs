@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use millrace::handlers;
-use ticketing::CreateTicket;
+use ticketing::{CreateTicket, OpenFromHelpdesk};
 
 fn main() -> ExitCode {
-    millrace_workers::run(ticketing::contract(), "tickets", handlers![CreateTicket])
+    millrace_workers::run(ticketing::contract(), "tickets", handlers![CreateTicket, OpenFromHelpdesk])
 }
