@@ -22,7 +22,7 @@ macro_rules! files {
 }
 
 /// Every file of the crate with its text.
-const FILES: [(&str, &str); 12] = files![
+const FILES: [(&str, &str); 13] = files![
     ".gitignore",
     "Cargo.toml",
     "README.md",
@@ -35,6 +35,7 @@ const FILES: [(&str, &str); 12] = files![
     "src/create.rs",
     "src/lib.rs",
     "src/payloads.rs",
+    "src/webhook.rs",
 ];
 
 #[derive(Debug, Args)]
