@@ -4,6 +4,7 @@ mod additions;
 mod build;
 mod papers;
 
+use millrace::contract::{Lane, Topology, WorkerName};
 use millrace_tests::{Caller, Left, World, eventually};
 use serde_json::{Value, json};
 use sqlx::Connection;
@@ -61,8 +62,10 @@ async fn a_crate_of_ones_own_settles_its_command_under_every_promise_and_changes
     assert_eq!(edge.terminate().await, 0);
     assert_eq!(worker.terminate().await, 0);
     drop(others);
-    assert_eq!(world.depth("millrace.work.tickets.main").await, 0);
-    assert_eq!(world.depth("millrace.work.tickets.overflow").await, 0);
+    let tickets = WorkerName::parse("tickets").expect("a worker");
+    for lane in Lane::ALL {
+        assert_eq!(world.depth(&Topology::work_queue(&tickets, lane)).await, 0);
+    }
     world.finish(Left::default()).await;
     assert_eq!(build::tree(), before, "building and running the crate changed Millrace's tree");
 }
@@ -81,12 +84,14 @@ async fn a_missing_grant_is_told_before_the_worker_starts() {
 /// Gives the world's keys the grants that the adopter's README asks for.
 fn grant(world: &World) {
     let path = world.config_path();
-    let toml = std::fs::read_to_string(&path).expect("the configuration");
-    let wider = toml
-        .replace(r#""projects.create","#, r#""projects.create", "tickets.create","#)
-        .replace(r#""projects.created","#, r#""projects.created", "tickets.created","#);
-    assert_eq!(wider.matches("tickets.create").count(), 2, "the grants are written otherwise");
-    std::fs::write(path, wider).expect("the configuration");
+    let mut toml = std::fs::read_to_string(&path).expect("the configuration");
+    // Each stands in the grant of one key alone.
+    for (beside, added) in [("edge.refused", "tickets.create"), ("billing.plan_changed", "tickets.created")] {
+        let (beside, added) = (format!("\"{beside}\","), format!("\"{added}\","));
+        assert_eq!(toml.matches(&beside).count(), 1, "{beside} is granted otherwise");
+        toml = toml.replace(&beside, &format!("{beside} {added}"));
+    }
+    std::fs::write(path, toml).expect("the configuration");
 }
 
 /// Sends a ticket of an editor straight into the worker's queue, sealed with the edge's key.
