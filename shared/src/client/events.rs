@@ -75,7 +75,7 @@ impl EventConsumer {
         worker_keys: Vec<(KeyId, SealKey)>,
         contract: &CheckedContract,
     ) -> Result<Self, ClientFault> {
-        let keyring = keyring(account, worker_keys, contract);
+        let keyring = keyring(&account.deployment, worker_keys, contract);
         let (dialer, queue) = (account.dialer(), Service::queue_name(&account.name));
         let (redial, began, pause) = (Redial::default(), Instant::now(), Duration::ZERO);
         let mut consumer = Self { dialer, queue, keyring, live: None, redial, began, pause };
@@ -99,7 +99,7 @@ impl EventConsumer {
     async fn receive(&mut self) -> Result<Incoming, AmqpFault> {
         let mut batch = self.live().await?.consumer.next_batch(1, Redelivered::Together).await?;
         let delivered = batch.deliveries.pop().ok_or(AmqpFault::Stale)?;
-        match self.open(&delivered) {
+        match open(&self.keyring, &delivered) {
             Ok(envelope) => Ok(Incoming::Event(Box::new(ReceivedEvent { envelope, delivered, batch }))),
             Err(why) => {
                 tracing::warn!(reason = %why, "a message that no worker sealed as an event is refused");
@@ -129,15 +129,16 @@ impl EventConsumer {
             live.session.close().await;
         }
     }
+}
 
-    fn open(&self, delivered: &Delivered) -> Result<Envelope, WhyRefused> {
-        if let Some(fault) = delivered.fault {
-            return Err(fault.into());
-        }
-        let opened = self.keyring.open(&delivered.message)?;
-        opened.publisher.grant.covers(&opened.envelope).map_err(WhyRefused::NoEvent)?;
-        Ok(opened.envelope)
+/// The envelope of what a worker sealed as an event.
+fn open(keyring: &Keyring, delivered: &Delivered) -> Result<Envelope, WhyRefused> {
+    if let Some(fault) = delivered.fault {
+        return Err(fault.into());
     }
+    let opened = keyring.open(&delivered.message)?;
+    opened.publisher.grant.covers(&opened.envelope).map_err(WhyRefused::NoEvent)?;
+    Ok(opened.envelope)
 }
 
 /// An event with its proof of origin. Dropped without an ack it comes again, at the latest when the connection ends.
@@ -180,8 +181,8 @@ impl ReceivedEvent {
 }
 
 /// The workers' keys, bound to the contract's events: what else they seal is none.
-fn keyring(account: &Account, worker_keys: Vec<(KeyId, SealKey)>, contract: &CheckedContract) -> Keyring {
-    let Ok(name) = PublisherName::parse("worker") else { return Keyring::new(&account.deployment, Vec::new()) };
+fn keyring(deployment: &str, worker_keys: Vec<(KeyId, SealKey)>, contract: &CheckedContract) -> Keyring {
+    let Ok(name) = PublisherName::parse("worker") else { return Keyring::new(deployment, Vec::new()) };
     let grant = Grant {
         types: contract.events().map(|event| event.name.clone()).collect(),
         tenants: Tenants::All,
@@ -193,5 +194,70 @@ fn keyring(account: &Account, worker_keys: Vec<(KeyId, SealKey)>, contract: &Che
         .into_iter()
         .map(|(key_id, key)| Publisher { key_id, name: name.clone(), grant: grant.clone(), key })
         .collect();
-    Keyring::new(&account.deployment, publishers)
+    Keyring::new(deployment, publishers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::{MessageId, MessageType, Principal, Signer, TenantId, Timestamp};
+
+    fn key() -> SealKey {
+        SealKey::new(&[7; SealKey::SHORTEST]).unwrap()
+    }
+
+    fn ring() -> Keyring {
+        let contract = crate::builtin().check().unwrap();
+        keyring("demo", vec![(KeyId::parse("worker-1").unwrap(), key())], &contract)
+    }
+
+    /// A message as `signer` seals it, with whatever grant it claims.
+    fn delivered(key_id: &str, message_type: &str, principal: Principal) -> Delivered {
+        let envelope = Envelope {
+            message_id: MessageId::parse("m1").unwrap(),
+            message_type: MessageType::parse(message_type).unwrap(),
+            schema_version: 1,
+            content_type: "application/json".into(),
+            org_id: Some(TenantId::parse("acme").unwrap()),
+            principal,
+            token: None,
+            origin: None,
+            dedupe_key: None,
+            correlation_id: None,
+            causation_id: None,
+            issued_at: Timestamp::from_unix(1_700_000_000).unwrap(),
+            expected_version: None,
+        };
+        let name = PublisherName::parse("worker").unwrap();
+        let grant = Grant {
+            types: Vec::new(),
+            tenants: Tenants::All,
+            kinds: Vec::new(),
+            highest_role: Role::Viewer,
+            lane: Lane::Main,
+        };
+        let signer =
+            Signer::alone("demo", Publisher { key_id: KeyId::parse(key_id).unwrap(), name, grant, key: key() });
+        let message = Arc::new(signer.seal(&envelope, Lane::Main, b"{}".to_vec()).unwrap());
+        Delivered { message, fault: None, redelivered: false }
+    }
+
+    #[test]
+    fn only_events_of_a_worker_are_opened() {
+        let worker = || Principal::system("worker");
+        let opened = |delivered: &Delivered| open(&ring(), delivered).map(|envelope| envelope.message_type.to_string());
+        assert_eq!(opened(&delivered("worker-1", "projects.created", worker())), Ok("projects.created".into()));
+        let audit = opened(&delivered("worker-1", "audit.event", worker()));
+        assert_eq!(audit, Err(WhyRefused::NoEvent(OutsideGrant::Type)));
+        let webhook = opened(&delivered("worker-1", "projects.created", Principal::webhook("stripe")));
+        assert_eq!(webhook, Err(WhyRefused::NoEvent(OutsideGrant::ActorKind)));
+        let crm = opened(&delivered("crm-1", "projects.created", worker()));
+        assert_eq!(crm, Err(WhyRefused::Seal(SealFault::UnknownKey)));
+        let mut changed = delivered("worker-1", "projects.created", worker());
+        Arc::make_mut(&mut changed.message).body.push(b' ');
+        assert_eq!(opened(&changed), Err(WhyRefused::Seal(SealFault::Forged)));
+        let fault = WireFault::NotText(crate::contract::Field::OrgId);
+        let unreadable = Delivered { fault: Some(fault), ..delivered("worker-1", "projects.created", worker()) };
+        assert_eq!(opened(&unreadable), Err(WhyRefused::Wire(fault)));
+    }
 }
