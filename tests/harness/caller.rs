@@ -103,7 +103,7 @@ impl World {
     /// # Panics
     /// When a name is none.
     pub fn sealed(&self, caller: &Caller, name: &str, key: &str, body: &Value) -> WireMessage {
-        let signer = self.config(Process::All).publishers.signer("ingress").expect("the ingress's key");
+        let signer = self.config(Process::Worker).publishers.signer("ingress").expect("the ingress's key");
         let body = body.to_string().into_bytes();
         let principal = Principal { kind: caller.kind, id: caller.id.clone(), role: caller.role.and_then(Role::parse) };
         let org = TenantId::parse(&caller.org).expect("a tenant");

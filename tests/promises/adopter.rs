@@ -70,12 +70,12 @@ async fn a_crate_of_ones_own_settles_its_command_under_every_promise_and_changes
 
     assert_eq!(edge.terminate().await, 0);
     assert_eq!(worker.terminate().await, 0);
-    drop(others);
     let tickets = WorkerName::parse("tickets").expect("a worker");
     for lane in Lane::ALL {
         assert_eq!(world.depth(&Topology::work_queue(&tickets, lane)).await, 0);
     }
     world.finish(Left::default()).await;
+    drop(others);
     assert_eq!(build::tree(), before, "building and running the crate changed Millrace's tree");
 }
 

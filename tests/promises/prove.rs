@@ -127,12 +127,13 @@ async fn isolation_holds_for_what_is_there_and_for_what_an_adopter_adds_and_ever
     assert_eq!(dead, &serde_json::json!(["catalogue", "SELECT of reader", "SELECT of reader without a tenant"]));
 
     assert_eq!(world.count("select count(*) from app.things").await, 0, "the live database was changed");
-    audited(&world, line.trim_end()).await;
+    let programs = audited(&world, line.trim_end()).await;
     world.finish(Left::default()).await;
+    drop(programs);
 }
 
 /// The audit log gets the digest of the line under the operator's name.
-async fn audited(world: &World, line: &str) {
+async fn audited(world: &World, line: &str) -> [millrace_tests::Program; 2] {
     use sha2::{Digest, Sha256};
     let digest = hex::encode(Sha256::digest(line));
     let programs = ["millrace-relay", "millrace-audit"].map(|program| world.start(program));
@@ -146,7 +147,7 @@ async fn audited(world: &World, line: &str) {
         Some(())
     })
     .await;
-    drop(programs);
+    programs
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,7 +54,7 @@ pub(super) fn read(s: &mut Reader, process: Process, contract: &CheckedContract)
 fn source(s: &mut Reader, name: &str, process: Process, contract: &CheckedContract) -> Option<SourceConfig> {
     let provider = s.text("provider", None);
     let (scheme, message_type, livemode) = match provider.as_str() {
-        CONFIGURED => (Some(Scheme::Configured(SignatureConfig::read(s))), event_type(s, contract), None),
+        CONFIGURED => (Some(Scheme::Configured(SignatureConfig::read(s))), event_type(s, process, contract), None),
         _ => {
             let entry = builtin(s, &provider, contract);
             let livemode =
@@ -83,12 +83,13 @@ fn builtin<'c>(s: &mut Reader, provider: &str, contract: &'c CheckedContract) ->
     entry
 }
 
-/// What the events of a configured source become: a payload that webhooks may send.
-fn event_type(s: &mut Reader, contract: &CheckedContract) -> Option<MessageType> {
+/// What the events of a configured source become: a payload that webhooks may send. Only the ingress has to know it: the
+/// workers of Millrace itself read the same file as those of an adopter.
+fn event_type(s: &mut Reader, process: Process, contract: &CheckedContract) -> Option<MessageType> {
     let name = s.text("type", None);
     let known = || contract.payloads().filter(|entry| entry.callers == Callers::Webhooks);
     let entry = known().find(|entry| entry.name.as_str() == name);
-    if entry.is_none() && !name.is_empty() {
+    if entry.is_none() && !name.is_empty() && process.is(Process::Ingress) {
         let known: Vec<&str> = known().map(|entry| entry.name.as_str()).collect();
         s.mistake("type", format!("is no webhook payload of this deployment's contract: {}", known.join(", ")));
     }

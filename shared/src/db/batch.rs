@@ -25,6 +25,16 @@
 //!     millrace::db::TenantTx { scope, principal: millrace::contract::Principal::system("x") }
 //! }
 //! ```
+//! ```compile_fail,E0624
+//! async fn handler(pool: &millrace::db::AppPool) {
+//!     let _ = pool.begin().await;
+//! }
+//! ```
+//! ```compile_fail,E0277
+//! async fn handler(tx: &mut millrace::db::TenantTx<'_>) {
+//!     let _ = sqlx::query("SELECT 1").execute(tx).await;
+//! }
+//! ```
 //!
 //! Their compiling twin:
 //!
@@ -32,6 +42,11 @@
 //! fn handler(tx: &mut millrace::db::TenantTx<'_>) -> String {
 //!     let _connection: &mut sqlx::PgConnection = tx.conn();
 //!     tx.tenant().to_string()
+//! }
+//!
+//! async fn statement(pool: &millrace::db::AppPool, tx: &mut millrace::db::TenantTx<'_>) {
+//!     let _ = pool.check().await;
+//!     let _ = sqlx::query("SELECT 1").execute(tx.conn()).await;
 //! }
 //! ```
 
