@@ -21,5 +21,6 @@ mod services;
 mod signatures;
 mod stack;
 mod standing;
+mod tenants;
 mod tidy;
 mod unresolved;
