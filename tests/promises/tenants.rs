@@ -67,9 +67,13 @@ async fn a_life_from_create_to_close_acts_on_commands_and_is_audited() {
     let outcome = async |key: &str| world.outcome("acme", &command(key).await).await;
 
     let early = command("k1").await;
-    world
-        .until_count("select count(*) from engine.parked where reason = 'tenant_unknown' and not_before > now()", 1)
-        .await;
+    // Its own next attempt is seconds away; an hour away, only the create can wake it.
+    let later = "UPDATE engine.parked SET not_before = now() + interval '1 hour' WHERE reason = 'tenant_unknown'";
+    eventually("the command waits", async || {
+        let put_off = sqlx::query(later).execute(world.superuser()).await.expect("an update");
+        (put_off.rows_affected() == 1).then_some(())
+    })
+    .await;
     let said = tenants(&world, &["create", "acme", "--name", "Acme Ltd", "--plan", "pro"]).await;
     assert!(said.contains("tenant acme created"), "{said}");
     assert_eq!(world.outcome("acme", &early).await, "applied", "what waited for the tenant");
