@@ -21,7 +21,7 @@ pub use golden::golden;
 pub use http::{Answer, HttpClient, raw_exchange};
 pub use json_schema::schema_faults;
 pub use millrace_cli::sample::{Sample, Shape, signature};
-pub use programs::{Program, binary, run_cli};
+pub use programs::{Program, binary, run_cli, run_cli_fed};
 pub use raw_amqp::RawProperties;
 pub use relay::TcpRelay;
 pub use servers::{Servers, shared_servers};

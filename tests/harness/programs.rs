@@ -5,7 +5,7 @@ use std::process::{Output, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
 /// Path of a program of the workspace, built first if need be, so that plain `cargo test` works.
@@ -102,12 +102,28 @@ impl Program {
     }
 }
 
-/// Runs `millrace` with arguments and environment to its end.
+/// Runs `millrace` with arguments and environment to its end; its standard input is empty, and no terminal.
 ///
 /// # Panics
 /// When it cannot be started.
 pub async fn run_cli(arguments: &[&str], environment: &[(String, String)]) -> Output {
+    run_cli_fed(arguments, environment, b"").await
+}
+
+/// Runs `millrace` to its end with this on standard input.
+///
+/// # Panics
+/// When it cannot be started.
+pub async fn run_cli_fed(arguments: &[&str], environment: &[(String, String)], input: &[u8]) -> Output {
     let mut command = Command::new(binary("millrace"));
     command.args(arguments).envs(environment.iter().cloned()).env("NO_COLOR", "1").kill_on_drop(true);
-    command.output().await.expect("millrace")
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("millrace");
+    let mut stdin = child.stdin.take().expect("a standard input");
+    let feed = async move {
+        // A program that ends without reading closes the pipe, which is its right.
+        let _ = stdin.write_all(input).await;
+    };
+    let (output, ()) = tokio::join!(child.wait_with_output(), feed);
+    output.expect("millrace")
 }

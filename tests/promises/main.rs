@@ -23,5 +23,6 @@ mod services;
 mod signatures;
 mod stack;
 mod standing;
+mod tenants;
 mod tidy;
 mod unresolved;

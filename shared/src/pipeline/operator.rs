@@ -1,4 +1,33 @@
 //! An operator's act: its change and its audit event commit together, or not at all.
+//!
+//! An act that has noted nothing cannot commit, and who holds its connection cannot take the transaction out of it:
+//!
+//! ```compile_fail,E0599
+//! async fn quietly(act: millrace::pipeline::OperatorAct) {
+//!     let _ = act.commit_all().await;
+//! }
+//! ```
+//! ```compile_fail,E0616
+//! async fn quietly(act: millrace::pipeline::OperatorAct) {
+//!     let _ = act.tx.commit().await;
+//! }
+//! ```
+//! ```compile_fail,E0451
+//! fn quietly(act: millrace::pipeline::OperatorAct) -> millrace::pipeline::NotedAct {
+//!     millrace::pipeline::NotedAct { act, events: Vec::new() }
+//! }
+//! ```
+//!
+//! Their compiling twin:
+//!
+//! ```
+//! # use millrace::contract::TenantId;
+//! # use millrace::pipeline::{NotedAct, OperatorAct, RoadFault};
+//! async fn on_record(act: OperatorAct, org: &TenantId) -> Result<(), RoadFault> {
+//!     let noted: NotedAct = act.note(org, "tenants.create", ("tenant", org.as_str()), serde_json::Map::new())?;
+//!     noted.commit_all().await
+//! }
+//! ```
 
 use serde_json::{Map, Value};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
