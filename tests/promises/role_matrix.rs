@@ -100,6 +100,7 @@ async fn every_cell_is_what_the_golden_matrix_says_through_http_and_through_the_
     let forbidden = matrix.matches("| 403 forbidden |").count() + matrix.matches("| 403 role_table |").count();
     let denied = matrix.matches("| denied:").count();
     world.until_lines("denied", forbidden + denied).await;
+    assert_eq!(world.count("select count(*) from engine.operations where command = 'edge.refused'").await, 0);
     world.finish(Left::default()).await;
     drop(programs);
 }

@@ -41,6 +41,10 @@ impl Rows {
         let settled = step.fate.as_ref().filter(|fate| !matches!(fate, Fate::OutsideGrant { .. }));
         let Some((fate, outcome)) = settled.and_then(|fate| Some((fate, fate.outcome()?))) else { return };
         let Some(opened) = &step.parcel.opened else { return };
+        // Nobody asks what became of a message that is no command, such as the edge's own about a refusal.
+        if step.parcel.prepared.as_ref().is_some_and(|prepared| !prepared.request().callers.send_commands()) {
+            return;
+        }
         let envelope = &opened.envelope;
         let Some(org) = envelope.org_id.as_ref().filter(|_| envelope.principal.kind.sends_commands()) else { return };
         let changed = match fate {
