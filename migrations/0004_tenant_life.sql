@@ -8,7 +8,10 @@ ALTER TABLE app.tenants
 -- Plans and what they entitle to. The same for every tenant and public, so without row-level security.
 CREATE SCHEMA ref;
 GRANT USAGE ON SCHEMA ref TO millrace_app, millrace_reader, millrace_maintenance;
-CREATE TABLE ref.plans (plan text COLLATE "C" PRIMARY KEY);
+CREATE TABLE ref.plans (
+  plan text COLLATE "C" PRIMARY KEY,
+  self_service boolean NOT NULL   -- a tenant's own administrators may choose it
+);
 CREATE TABLE ref.plan_entitlements (
   plan text COLLATE "C" NOT NULL REFERENCES ref.plans,
   feature text COLLATE "C" NOT NULL,
@@ -17,7 +20,7 @@ CREATE TABLE ref.plan_entitlements (
   PRIMARY KEY (plan, feature)
 );
 GRANT SELECT ON ref.plans, ref.plan_entitlements TO millrace_app, millrace_reader, millrace_maintenance;
-INSERT INTO ref.plans VALUES ('free'), ('pro'), ('enterprise');
+INSERT INTO ref.plans VALUES ('free', true), ('pro', true), ('enterprise', false);
 INSERT INTO ref.plan_entitlements (plan, feature, kind, value) VALUES
   ('free', 'projects', 'limit', '3'), ('pro', 'projects', 'limit', '100'), ('enterprise', 'projects', 'limit', '"unlimited"'),
   ('free', 'members', 'limit', '5'), ('pro', 'members', 'limit', '50'), ('enterprise', 'members', 'limit', '"unlimited"'),

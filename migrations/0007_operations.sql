@@ -13,7 +13,8 @@ CREATE TABLE app.idempotency_keys (
 SELECT millrace.protect('idempotency_keys');
 
 -- Written by the pipeline with each settlement, across the tenants of a batch; read by one tenant under RLS. What was
--- dead and is applied after all overwrites its row, which is why workers may update what they cannot read.
+-- dead and is applied after all overwrites its row, which is why workers may update what they cannot read. Only the
+-- pipeline does that, outside every scope: while a tenant is in scope, handlers reach no row.
 CREATE TABLE engine.operations (
   org_id text COLLATE "C" NOT NULL,
   publisher text COLLATE "C" NOT NULL,
@@ -26,12 +27,16 @@ CREATE TABLE engine.operations (
   settled_at timestamptz NOT NULL,
   PRIMARY KEY (org_id, publisher, message_id)
 );
+-- One command may have come over two publishers' keys; whoever asks knows its message.
+CREATE INDEX ON engine.operations (org_id, message_id);
 ALTER TABLE engine.operations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE engine.operations FORCE ROW LEVEL SECURITY;
-CREATE POLICY settle ON engine.operations FOR INSERT TO millrace_app WITH CHECK (true);
-CREATE POLICY settle_again ON engine.operations FOR UPDATE TO millrace_app USING (true) WITH CHECK (true);
+CREATE POLICY settle ON engine.operations FOR INSERT TO millrace_app
+  WITH CHECK ((SELECT app.cur_org()) IS NULL);
+CREATE POLICY settle_again ON engine.operations FOR UPDATE TO millrace_app
+  USING ((SELECT app.cur_org()) IS NULL) WITH CHECK ((SELECT app.cur_org()) IS NULL);
 -- ON CONFLICT has to see its own arbiter columns, and nothing else.
-CREATE POLICY settle_once ON engine.operations FOR SELECT TO millrace_app USING (true);
+CREATE POLICY settle_once ON engine.operations FOR SELECT TO millrace_app USING ((SELECT app.cur_org()) IS NULL);
 CREATE POLICY tenant_read ON engine.operations FOR SELECT TO millrace_reader USING (org_id = (SELECT app.cur_org()));
 GRANT INSERT, SELECT (org_id, publisher, message_id),
   UPDATE (outcome, code, resource_type, resource_id, settled_at) ON engine.operations TO millrace_app;

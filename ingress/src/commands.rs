@@ -10,7 +10,7 @@ use hyper::{HeaderMap, StatusCode};
 use millrace::contract::payloads::{EdgeRefused, EdgeRule};
 use millrace::contract::{
     ActorKind, Callers, CheckedContract, CommandIdentity, Envelope, Lane, Malformed, MessageId, MessageType, Payload,
-    PayloadEntry, Permission, Principal, RoleTable, Route, Signer, Timestamp,
+    PayloadEntry, Permission, RoleTable, Route, Signer, Timestamp,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -28,9 +28,11 @@ const JSON: &str = "application/json";
 pub(crate) enum CommandFault {
     #[error("the caller may not do this")]
     Forbidden(EdgeRule),
+    #[error("the ingress's key is not granted this tenant, kind of principal or role: see [publishers]")]
+    OutsideGrant,
     #[error("Idempotency-Key must be there once, as 1 to 128 visible ASCII characters")]
     IdempotencyKey,
-    #[error("If-Match must be one version as \"3\"")]
+    #[error("If-Match must be one version as \"3\", and of a command that compares it")]
     IfMatch,
     #[error("Content-Type must be application/json")]
     ContentType,
@@ -44,7 +46,7 @@ impl CommandFault {
     /// The stable code of the problem.
     pub(crate) fn code(&self) -> &'static str {
         match self {
-            Self::Forbidden(_) => "forbidden",
+            Self::Forbidden(_) | Self::OutsideGrant => "forbidden",
             Self::IdempotencyKey => "invalid_idempotency_key",
             Self::IfMatch => "invalid_if_match",
             Self::ContentType => "unsupported_media_type",
@@ -55,7 +57,7 @@ impl CommandFault {
 
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Forbidden(_) | Self::OutsideGrant => StatusCode::FORBIDDEN,
             Self::IdempotencyKey | Self::IfMatch => StatusCode::BAD_REQUEST,
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -65,7 +67,7 @@ impl CommandFault {
 
     /// True for everything that the head alone decides.
     pub(crate) fn precedes_body(&self) -> bool {
-        !matches!(self, Self::Invalid(_))
+        !matches!(self, Self::Invalid(_) | Self::OutsideGrant)
     }
 }
 
@@ -76,6 +78,7 @@ pub(crate) struct Command {
     permission: Permission,
     callers: Callers,
     schema_version: u32,
+    versioned: bool,
     check: fn(&[u8]) -> Result<(), Malformed>,
     main: Route,
     overflow: Route,
@@ -111,6 +114,7 @@ impl Command {
             permission: entry.permission,
             callers: entry.callers,
             schema_version: entry.schema_version,
+            versioned: entry.versioned,
             check: entry.check,
             main: route(Lane::Main),
             overflow: route(Lane::Overflow),
@@ -129,29 +133,21 @@ impl Command {
     }
 
     /// May the caller ask for this? The worker decides again, with the role of that moment.
-    pub(crate) fn permits(&self, caller: &Principal, roles: &RoleTable) -> Result<(), CommandFault> {
+    pub(crate) fn permits(&self, caller: &Caller, roles: &RoleTable) -> Result<(), CommandFault> {
+        let principal = &caller.principal;
         let rule = match self.callers {
-            Callers::Services if caller.kind == ActorKind::Service => return Ok(()),
+            Callers::Services if principal.kind == ActorKind::Service && caller.service_commands => return Ok(()),
             Callers::Services => EdgeRule::ServicesOnly,
-            _ if caller.role.is_some_and(|role| roles.allows(role, self.permission)) => return Ok(()),
+            _ if principal.role.is_some_and(|role| roles.allows(role, self.permission)) => return Ok(()),
             _ => EdgeRule::RoleTable,
         };
         Err(CommandFault::Forbidden(rule))
     }
 
     /// What the head says beside the token.
-    pub(crate) fn head(headers: &HeaderMap) -> Result<Head, CommandFault> {
-        if !one(headers, &CONTENT_TYPE).flatten().is_some_and(is_json) {
-            return Err(CommandFault::ContentType);
-        }
-        let visible = |key: &&str| (1..=KEY_BYTES).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
-        let key = one(headers, &IDEMPOTENCY_KEY).flatten().filter(visible).ok_or(CommandFault::IdempotencyKey)?;
-        let expected_version = match one(headers, &IF_MATCH) {
-            Some(None) => None,
-            Some(Some(tag)) => Some(version(tag).ok_or(CommandFault::IfMatch)?),
-            None => return Err(CommandFault::IfMatch),
-        };
-        Ok(Head { key: key.to_owned(), expected_version })
+    pub(crate) fn head(&self, headers: &HeaderMap) -> Result<Head, CommandFault> {
+        let head = head(headers)?;
+        if head.expected_version.is_some() && !self.versioned { Err(CommandFault::IfMatch) } else { Ok(head) }
     }
 
     /// Reads the body as the worker will, and makes the envelope.
@@ -173,6 +169,21 @@ impl Command {
         envelope.expected_version = head.expected_version;
         Ok(envelope)
     }
+}
+
+/// What every command's head says.
+fn head(headers: &HeaderMap) -> Result<Head, CommandFault> {
+    if !one(headers, &CONTENT_TYPE).flatten().is_some_and(is_json) {
+        return Err(CommandFault::ContentType);
+    }
+    let visible = |key: &&str| (1..=KEY_BYTES).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
+    let key = one(headers, &IDEMPOTENCY_KEY).flatten().filter(visible).ok_or(CommandFault::IdempotencyKey)?;
+    let expected_version = match one(headers, &IF_MATCH) {
+        Some(None) => None,
+        Some(Some(tag)) => Some(version(tag).ok_or(CommandFault::IfMatch)?),
+        None => return Err(CommandFault::IfMatch),
+    };
+    Ok(Head { key: key.to_owned(), expected_version })
 }
 
 /// A message in the name of a caller.
@@ -248,28 +259,28 @@ mod tests {
     #[test]
     fn a_head_has_one_key_json_and_perhaps_a_version() {
         let json = ("content-type", "application/json; charset=UTF-8");
-        let head = Command::head(&headers(&[json, ("idempotency-key", "k1"), ("if-match", "\"3\"")])).unwrap();
-        assert_eq!((head.key.as_str(), head.expected_version), ("k1", Some(3)));
+        let read = head(&headers(&[json, ("idempotency-key", "k1"), ("if-match", "\"3\"")])).unwrap();
+        assert_eq!((read.key.as_str(), read.expected_version), ("k1", Some(3)));
         let long = "k".repeat(KEY_BYTES + 1);
         for keys in [&[][..], &["a b"], &[""], &[&long], &["k1", "k1"]] {
             let mut pairs = vec![json];
             pairs.extend(keys.iter().map(|key| ("idempotency-key", *key)));
-            assert_eq!(Command::head(&headers(&pairs)).unwrap_err(), CommandFault::IdempotencyKey, "{keys:?}");
+            assert_eq!(head(&headers(&pairs)).unwrap_err(), CommandFault::IdempotencyKey, "{keys:?}");
         }
         for kind in ["text/plain", "application/json; charset=latin1", "application/jsonp", ""] {
             let pairs = [("content-type", kind), ("idempotency-key", "k1")];
-            assert_eq!(Command::head(&headers(&pairs)).unwrap_err(), CommandFault::ContentType, "{kind}");
+            assert_eq!(head(&headers(&pairs)).unwrap_err(), CommandFault::ContentType, "{kind}");
         }
         for tag in ["3", "\"03\"", "\"-1\"", "W/\"3\"", "*", "\"3\", \"4\"", "\"99999999999999999999\""] {
             let pairs = [json, ("idempotency-key", "k1"), ("if-match", tag)];
-            assert_eq!(Command::head(&headers(&pairs)).unwrap_err(), CommandFault::IfMatch, "{tag}");
+            assert_eq!(head(&headers(&pairs)).unwrap_err(), CommandFault::IfMatch, "{tag}");
         }
     }
 
     proptest! {
         #[test]
         fn no_head_makes_reading_panic(value in "[ -~]{0,40}") {
-            let _ = Command::head(&headers(&[("content-type", &value), ("idempotency-key", &value), ("if-match", &value)]));
+            let _ = head(&headers(&[("content-type", &value), ("idempotency-key", &value), ("if-match", &value)]));
         }
     }
 }

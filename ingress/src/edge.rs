@@ -153,16 +153,19 @@ impl Edge {
     async fn command(&self, command: &Command, head: Parts, body: Incoming) -> Result<Answer, Refusal> {
         let now = OffsetDateTime::now_utc();
         let caller = self.authenticator.authenticate(&head.headers, now).await?;
-        if let Err(fault) = command.permits(&caller.principal, &self.roles) {
+        if let Err(fault) = command.permits(&caller, &self.roles) {
             if let CommandFault::Forbidden(rule) = fault {
                 self.audit_refusal(&caller, command.name().as_str(), rule).await;
             }
             return Err(fault.into());
         }
-        let asked = Command::head(&head.headers)?;
+        let asked = command.head(&head.headers)?;
         let lane = self.rates.lane(&caller.org).map_err(CommandFault::from)?;
         let body = self.body(body).await?;
         let envelope = command.envelope(self.enqueue.deployment(), &caller, asked, &body, now)?;
+        if !self.enqueue.covers(&envelope) {
+            return Err(CommandFault::OutsideGrant.into());
+        }
         self.enqueue.message(&envelope, command.route(lane), lane, body).await?;
         let operation = self.enqueue.operation(&caller.org, &envelope.message_id);
         Ok(response::accepted(&operation))

@@ -63,6 +63,11 @@ impl Enqueue {
         self.signer.lane(Lane::Main)
     }
 
+    /// Would a worker take this message under the edge's own grant? What it denied nobody could ask about.
+    pub(crate) fn covers(&self, envelope: &Envelope) -> bool {
+        self.signer.grant().covers(envelope).is_ok()
+    }
+
     /// Whose operations it makes.
     pub(crate) fn publisher(&self) -> &PublisherName {
         self.signer.publisher()

@@ -56,6 +56,7 @@ impl Refusal {
             Self::Webhook(fault) => fault.reason(),
             Self::Caller(fault) => fault.reason(),
             Self::Command(CommandFault::Forbidden(rule)) => rule.as_str(),
+            Self::Command(CommandFault::OutsideGrant) => "edge_outside_grant",
             other => other.code(),
         }
     }

@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use hyper::Method;
 use millrace::config::Process;
 use millrace::contract::{
-    ActorKind, CommandIdentity, Envelope, Lane, MessageId, MessageType, Principal, Role, TenantId, Timestamp,
+    ActorKind, CommandIdentity, Envelope, KeyId, Lane, MessageId, MessageType, Principal, Role, TenantId, Timestamp,
     WireMessage,
 };
 use serde_json::{Map, Value, json};
@@ -103,7 +103,16 @@ impl World {
     /// # Panics
     /// When a name is none.
     pub fn sealed(&self, caller: &Caller, name: &str, key: &str, body: &Value) -> WireMessage {
-        let signer = self.config(Process::Worker).publishers.signer("ingress").expect("the ingress's key");
+        self.sealed_by("ingress", caller, name, key, body)
+    }
+
+    /// A command sealed with the first key of a publisher.
+    ///
+    /// # Panics
+    /// When a name is none.
+    pub fn sealed_by(&self, publisher: &str, caller: &Caller, name: &str, key: &str, body: &Value) -> WireMessage {
+        let keyring = self.config(Process::Worker).publishers.keyring().clone();
+        let signer = keyring.signer(&KeyId::parse(&format!("{publisher}-1")).expect("a key id")).expect("a key");
         let body = body.to_string().into_bytes();
         let principal = Principal { kind: caller.kind, id: caller.id.clone(), role: caller.role.and_then(Role::parse) };
         let org = TenantId::parse(&caller.org).expect("a tenant");

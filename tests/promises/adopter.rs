@@ -68,6 +68,16 @@ async fn a_crate_of_ones_own_settles_its_command_under_every_promise_and_changes
     eventually("all events arrived", async || (world.depth("listener").await == 3).then_some(())).await;
     isolated(&world).await;
 
+    // The papers and the proof cover what it adds, unasked.
+    for (command, part) in
+        [("openapi", "/api/commands/tickets.create"), ("roles", "ticket"), ("asyncapi", "tickets.created")]
+    {
+        assert!(adopter.cli(&[command], &environment).await.contains(part), "{command} knows no {part}");
+    }
+    let admin =
+        ("MILLRACE_ADMIN_DATABASE_URL".to_owned(), world.servers().postgres.lock().await.superuser_url("postgres"));
+    let proof = adopter.cli(&["prove", "--json"], &[&environment[..], &[admin]].concat()).await;
+    assert!(proof.contains(r#""app.tickets":{"#), "the proof knows no app.tickets: {proof}");
     assert_eq!(edge.terminate().await, 0);
     assert_eq!(worker.terminate().await, 0);
     let tickets = WorkerName::parse("tickets").expect("a worker");

@@ -2,7 +2,7 @@
 //! publisher sealed, or dead.
 
 use millrace::contract::Field;
-use millrace_tests::{Caller, Left, World, eventually};
+use millrace_tests::{Caller, Left, World, eventually, sign};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,6 +128,17 @@ async fn no_command_of_a_tenants_administrator_leads_to_another_tenants_events()
     world.enqueue("billing", &straight).await;
     let outcome = world.outcome("mallory", straight.get(Field::MessageId).expect("an id")).await;
     assert_eq!(outcome, "denied:services_only");
+    // Nor does a machine of the tenant's own, whose issuer is not trusted with what is for services alone.
+    let mut machine = Caller::service("mallory", "cron", "admin").claims();
+    machine.insert("iss".to_owned(), json!("https://machines.test"));
+    let machine = sign(&json!({ "alg": "HS256" }), &Value::Object(machine));
+    for command in ["billing.link_customer", "tenants.resume", "tenants.close"] {
+        let body = if command == "billing.link_customer" { link.clone() } else { json!({}) };
+        let refused = world.post_command(&url, &machine, command, "k0", &body).await.expect("an answer");
+        assert_eq!((refused.status, refused.code().as_str()), (403, "forbidden"), "{command}");
+    }
+    let own = world.post_command(&url, &machine, "projects.create", "k0", &json!({ "name": "x" })).await;
+    assert_eq!(own.expect("an answer").status, 202);
     // Not even a service takes a customer away from the tenant that has it.
     let service = Caller::service("mallory", "signup", "admin");
     let taken = world.command(&url, &service, "billing.link_customer", "k3", &link).await;
@@ -144,4 +155,53 @@ async fn no_command_of_a_tenants_administrator_leads_to_another_tenants_events()
     world.until_count("select count(*) from app.invoices where org_id = 'mallory'", 1).await;
     world.finish(Left::default()).await;
     drop(programs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_member_is_counted_once_however_many_set_its_role_or_remove_it_at_once() {
+    let world = World::new().await;
+    world.cli(&["tenants", "create", "acme"]).await;
+    let (programs, url) = world.start_all().await;
+    let workers: Vec<_> = (0..3).map(|_| world.start("millrace-members")).collect();
+    let admin = Caller::user("acme", "root", "admin");
+    let mut sent = Vec::new();
+    for n in 0..64 {
+        let role = ["viewer", "editor", "admin"][n % 3];
+        let body = json!({ "user_id": "bob", "role": role });
+        sent.push(world.command(&url, &admin, "members.set_role", &format!("s{n}"), &body).await);
+        if n == 40 {
+            let body = json!({ "user_id": "bob" });
+            sent.push(world.command(&url, &admin, "members.remove", "r", &body).await);
+        }
+    }
+    for id in &sent {
+        let outcome = world.outcome("acme", id).await;
+        assert!(outcome == "applied" || outcome == "rejected:member_removed", "{outcome}");
+    }
+    assert_eq!(world.count("select count(*) from app.members").await, 0, "removed, and still a member");
+    assert_eq!(world.count("select coalesce(sum(used), 0)::bigint from app.usage_counters").await, 0);
+    world.finish(Left::default()).await;
+    drop((programs, workers));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_command_over_two_publishers_is_one_effect() {
+    let world = World::new().await;
+    world.cli(&["tenants", "create", "acme"]).await;
+    let (programs, url) = world.start_all().await;
+    let projects = world.start("millrace-projects");
+    let crm = Caller::service("acme", "crm", "editor");
+    let body = json!({ "name": "x" });
+    let over_amqp = world.sealed_by("ledger", &crm, "projects.create", "k", &body);
+    world.enqueue("projects", &over_amqp).await;
+    let id = over_amqp.get(Field::MessageId).expect("an id").to_owned();
+    assert_eq!(world.outcome("acme", &id).await, "applied");
+    assert_eq!(world.command(&url, &crm, "projects.create", "k", &body).await, id);
+    let other = world.command(&url, &crm, "projects.create", "k2", &body).await;
+    assert_eq!(world.outcome("acme", &other).await, "applied");
+    assert_eq!(world.count("select count(*) from app.projects").await, 2, "one for each key");
+    assert_eq!(world.count("select count(*) from engine.operations where outcome = 'applied'").await, 2);
+    world.until_lines("applied", 2).await;
+    world.finish(Left::default()).await;
+    drop((programs, projects));
 }

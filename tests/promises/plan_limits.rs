@@ -71,6 +71,7 @@ async fn another_plan_makes_room_at_once_and_a_smaller_one_takes_nothing_away() 
     assert_eq!(create("g").await, "applied");
     assert_eq!(create("h").await, "rejected:plan_limit");
     assert_eq!(plan("platinum").await, "rejected:plan_unknown");
+    assert_eq!(plan("enterprise").await, "rejected:plan_not_self_service");
     world.finish(Left::default()).await;
     drop(programs);
 }

@@ -35,6 +35,7 @@ pub(super) struct Issuer {
     roles: BTreeMap<String, Role>,
     default_role: Option<Role>,
     kind: ActorKind,
+    service_commands: bool,
     tenants: Vec<TenantId>,
 }
 
@@ -66,6 +67,7 @@ impl Issuer {
             roles: config.roles.clone(),
             default_role: config.default_role,
             kind: config.actor_kind,
+            service_commands: config.service_commands,
             tenants: config.tenants.clone(),
         })
     }
@@ -139,6 +141,7 @@ impl Issuer {
             principal: Principal { kind: self.kind, id, role: Some(role) },
             token_id: registered.jti.filter(|id| is_id(id)).unwrap_or_else(|| derived_id(token.signed)),
             token_iat: registered.iat,
+            service_commands: self.service_commands,
         })
     }
 

@@ -48,6 +48,8 @@ pub struct Caller {
     pub token_id: String,
     /// The token's `iat`.
     pub token_iat: i64,
+    /// Its issuer's services may send what is for services alone.
+    pub service_commands: bool,
 }
 
 /// The configured issuers.

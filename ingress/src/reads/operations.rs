@@ -84,7 +84,7 @@ async fn read(tx: &mut ReadTx, publisher: &PublisherName, message: &MessageId) -
     let org = tx.tenant().to_string();
     let row = sqlx::query!(
         "SELECT outcome, code, resource_type, resource_id, settled_at FROM engine.operations
-         WHERE org_id = $1 AND publisher = $2 AND message_id = $3",
+         WHERE org_id = $1 AND message_id = $3 ORDER BY publisher = $2 DESC LIMIT 1",
         org,
         publisher.as_str(),
         message.as_str(),

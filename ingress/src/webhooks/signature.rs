@@ -50,7 +50,7 @@ impl SignatureFault {
             Self::TimeRepeated => "signature_time_repeated",
             Self::Stale => "signature_stale",
             Self::Future => "signature_future",
-            Self::NoCandidate => "signature_no_v1",
+            Self::NoCandidate => "signature_no_candidate",
             Self::PartMissing => "signature_part_missing",
             Self::Mismatch => "signature_mismatch",
         }

@@ -92,6 +92,8 @@ pub struct IssuerConfig {
     pub longest_lifetime: Duration,
     /// What its subjects are: users or services.
     pub actor_kind: ActorKind,
+    /// May its services send what is for services alone, such as `tenants.close`? Not those of a tenant's own machines.
+    pub service_commands: bool,
     /// The only tenants it may speak for. Empty: any.
     pub tenants: Vec<TenantId>,
 }
@@ -140,6 +142,7 @@ fn issuer(s: &mut Reader, name: &str, process: Process, tenant: &TenantConfig) -
         default_role,
         longest_lifetime: Duration::from_secs(lifetime),
         actor_kind,
+        service_commands: s.word("service_commands", false, &[("true", true), ("false", false)]),
         tenants,
     });
     (issuer, config)

@@ -1,7 +1,7 @@
 //! The JSON object that a command's body is, read strictly: what two parsers could read differently is refused.
 //!
-//! Duplicate keys, nesting beyond eight levels, numbers that no integer holds, lone surrogates, control characters in
-//! texts and keys that nobody asked for are all mistakes; each names its field.
+//! Duplicate keys, nesting beyond eight levels, numbers that no integer holds, lone surrogates, NUL, and keys that nobody
+//! asked for are all mistakes; so are control characters in a text that is taken out. Each names its field.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -120,7 +120,7 @@ impl Object {
 
 /// Longest text of a field that has a parser of its own.
 const MOST_BYTES: usize = 255;
-const STRICT: &str = "must be JSON without duplicate keys, deep nesting, numbers beyond 64 bits or control characters";
+const STRICT: &str = "must be JSON without duplicate keys, deep nesting, fractions, numbers beyond 64 bits or NUL";
 
 /// A text that can be stored and shown: of a sane length, without control characters.
 pub fn is_clean(text: &str, bytes: RangeInclusive<usize>) -> bool {
@@ -128,7 +128,7 @@ pub fn is_clean(text: &str, bytes: RangeInclusive<usize>) -> bool {
 }
 
 /// A caller's own word, cut to what an answer may repeat.
-fn shown(name: &str) -> String {
+pub(in crate::contract) fn shown(name: &str) -> String {
     name.chars().filter(|c| c.is_ascii_graphic()).take(64).collect()
 }
 
@@ -194,6 +194,9 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut fields = Map::new();
         while let Some(name) = entries.next_key::<String>()? {
+            if name.contains('\0') {
+                return Err(de::Error::custom("a NUL"));
+            }
             let value = entries.next_value_seed(self.deeper()?)?;
             if fields.insert(name, value).is_some() {
                 return Err(de::Error::custom("a key is there twice"));
@@ -219,6 +222,7 @@ mod tests {
             r#"{"a":{"b":1,"b":1}}"#,
             r#"{"a":"\ud800"}"#,
             r#"{"a":"\u0000"}"#,
+            r#"{"\u0000":1}"#,
             r#"{"a":1e999}"#,
             r#"{"a":1.5}"#,
             r#"{"a":99999999999999999999}"#,

@@ -59,13 +59,13 @@ pub enum Callers {
 }
 
 impl Callers {
-    /// Is this kind of principal among them? Millrace itself and its operators are always.
+    /// Is this kind of principal among them?
     pub fn include(self, kind: ActorKind) -> bool {
-        match (self, kind) {
-            (Self::Edge, _) | (_, ActorKind::System | ActorKind::Operator) => true,
-            (Self::Members, kind) => matches!(kind, ActorKind::User | ActorKind::Service),
-            (Self::Services, kind) => kind == ActorKind::Service,
-            (Self::Webhooks, kind) => kind == ActorKind::Webhook,
+        match self {
+            Self::Edge => true,
+            Self::Members => matches!(kind, ActorKind::User | ActorKind::Service),
+            Self::Services => kind == ActorKind::Service,
+            Self::Webhooks => kind == ActorKind::Webhook,
         }
     }
 
@@ -98,6 +98,8 @@ pub trait Payload: Sized + Send + Sync + 'static {
     const CALLERS: Callers = Callers::Members;
     /// What its tenant's standing has to be.
     const GATE: Gate = Gate::GoodStanding;
+    /// Does its handler compare the version that the caller expects? The edge refuses one that would be ignored.
+    const VERSIONED: bool = false;
 
     /// Reads the body.
     ///

@@ -19,6 +19,8 @@ pub struct PayloadEntry {
     pub callers: Callers,
     /// What its tenant's standing has to be.
     pub gate: Gate,
+    /// Does its handler compare the version that the caller expects?
+    pub versioned: bool,
     /// Newest shape this build reads.
     pub schema_version: u32,
     /// JSON Schema of the body.
@@ -35,6 +37,7 @@ impl PayloadEntry {
             permission: P::PERMISSION,
             callers: P::CALLERS,
             gate: P::GATE,
+            versioned: P::VERSIONED,
             schema_version: P::SCHEMA_VERSION,
             schema: P::schema(),
             check: |body| P::parse(body).map(drop),

@@ -101,8 +101,9 @@ impl Present {
         if self.removed {
             return Err(Refusal::Denied("member_removed"));
         }
-        if let (Some(epoch), Some(iat)) = (self.session_epoch, token_iat)
-            && iat < epoch.unix_timestamp()
+        // Without a token nobody knows that it is new enough.
+        if let Some(epoch) = self.session_epoch
+            && token_iat.is_none_or(|iat| iat < epoch.unix_timestamp())
         {
             return Err(Refusal::Denied("session_revoked"));
         }
@@ -118,7 +119,7 @@ impl Present {
 fn role_now(request: &Request<'_>, present: &Present, roles: &RoleTable) -> Result<Option<Role>, Refusal> {
     let principal = request.principal;
     let role = present.role(principal, request.token_iat)?;
-    // What others than members may do is bounded by the grant of their publisher's key.
+    // What others than members may do is bounded by the grant of their publisher's key, over HTTP by their issuer's section.
     let by_role = request.callers == Callers::Members && principal.kind.sends_commands();
     if by_role && !both_permit(role, principal.role, request.permission, roles) {
         return Err(Refusal::Denied(ROLE_TABLE));

@@ -1,11 +1,13 @@
 //! Scope, authorize, handle: one tenant after the other, in org order, so that two batches cannot deadlock.
 
-use super::fate::{Changed, Fate, Fault};
+use super::fate::{Fate, Fault};
+use super::handler::Prepared;
+use super::idempotency::{self, Reserved};
 use super::open::Parcel;
+use super::resolve::UNRESOLVED_WINDOW;
 use super::road::{Culprits, Interrupted, Road, Step};
-use super::{idempotency, resolve::UNRESOLVED_WINDOW};
-use crate::contract::TenantId;
-use crate::db::{BatchTx, DbFault, Refusal, ScopedTx, is_timeout};
+use crate::contract::{Envelope, TenantId};
+use crate::db::{BatchTx, DbFault, Refusal, ScopedTx, TenantTx, is_timeout};
 use crate::telemetry::chain;
 
 /// Handles every claimed message. A failure that leaves the transaction usable is noted and the run goes on, so that
@@ -48,7 +50,8 @@ async fn tenant_group(
         scope = back;
         match ended {
             Ok(fate) if fate.claims() => step.fate = Some(fate),
-            // What waits must not leave the claim that it has already: its later copy would be a duplicate.
+            // What waits must not leave the claim that it has already, or its later copy would be a duplicate; and a
+            // duplicate must not leave one of its own.
             Ok(fate) => culprits.push((*place, fate)),
             Err(Fault::Database(error)) => {
                 // A handler's own statement that is too slow would hold its lane for ever if nobody counted it.
@@ -83,11 +86,24 @@ async fn handle<'t>(
         Ok(tx) => tx,
         Err(refused) => return Ok((Ok(fate_of_refusal(refused.why)), refused.scope)),
     };
-    let ended: Result<Changed, Fault> = match idempotency::reserve(&mut tx, &opened.envelope).await {
-        Ok(()) => prepared.run(&mut tx).await,
-        Err(fault) => Err(fault),
-    };
-    Ok((ended.map(Fate::Applied), tx.release()))
+    let ended = settle(&mut tx, prepared.as_ref(), &opened.envelope).await;
+    Ok((ended, tx.release()))
+}
+
+/// Reserves the command's key and runs its handler.
+async fn settle(tx: &mut TenantTx<'_>, prepared: &dyn Prepared, envelope: &Envelope) -> Result<Fate, Fault> {
+    if let Reserved::Known = idempotency::reserve(tx, envelope).await? {
+        return Ok(Fate::Duplicate);
+    }
+    match prepared.run(tx).await {
+        Ok(changed) => Ok(Fate::Applied(changed)),
+        // The transaction is broken, and the key gone with it.
+        Err(fault @ Fault::Database(_)) => Err(fault),
+        Err(fault) => {
+            idempotency::release(tx, envelope).await?;
+            Err(fault)
+        }
+    }
 }
 
 fn fate_of_refusal(why: Refusal) -> Fate {

@@ -106,7 +106,7 @@ fn announcement(
     Ok(Some(OutboxRow { id: Uuid::now_v7(), route, wire: std::sync::Arc::new(wire) }))
 }
 
-/// Ids and codes only. The tenant that an unauthentic message claims stands here and nowhere else.
+/// Ids and codes only; a caller's idempotency key may be anything, so it is not here. The tenant that an unauthentic message claims stands here and nowhere else.
 fn metadata(step: &Step<'_>, fate: &Fate) -> Map<String, Value> {
     let parcel = step.parcel;
     let envelope = parcel.opened.as_ref().map(|opened| &opened.envelope);
@@ -118,7 +118,7 @@ fn metadata(step: &Step<'_>, fate: &Fate) -> Map<String, Value> {
     [
         ("message_id", Some(parcel.message_id().into())),
         ("publisher", Some(parcel.publisher().into())),
-        ("dedupe_key", envelope.and_then(|e| e.dedupe_key.clone()).map(Value::from)),
+        ("dedupe_key", envelope.filter(|e| e.origin.is_some()).and_then(|e| e.dedupe_key.clone()).map(Value::from)),
         ("code", fate.code().map(Value::from)),
         ("attempts", attempts.map(Value::from)),
         (

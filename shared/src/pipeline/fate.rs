@@ -29,8 +29,12 @@ impl Changed {
     /// Tells the world, once the change is committed. At most one event of a type for one message.
     ///
     /// # Errors
-    /// The event cannot be rendered as JSON, which no retry heals.
+    /// A second event of the type, or one that cannot be rendered as JSON: no retry heals either.
     pub fn with_event<E: Event>(mut self, event: &E) -> Result<Self, Fault> {
+        // Two of one type would have one id, and consumers would drop the second.
+        if self.events.iter().any(|happened| happened.name == E::NAME) {
+            return Err(Fault::Poison { code: "event_repeated" });
+        }
         let body = serde_json::to_vec(event).map_err(|_| Fault::Poison { code: "event_unrenderable" })?;
         self.events.push(Happened { name: E::NAME, schema_version: E::SCHEMA_VERSION, body });
         Ok(self)

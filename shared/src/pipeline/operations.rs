@@ -86,14 +86,15 @@ async fn insert(connection: &mut PgConnection, rows: &Rows, now: Timestamp) -> s
     Ok(usize::try_from(inserted.rows_affected()).unwrap_or(usize::MAX))
 }
 
-/// A command that was dead may be sent again, and is then what it became last.
+/// A command that was dead may be sent again, and is then what it became last. What was settled never becomes dead: that
+/// is a copy which somebody gave up on.
 async fn overwrite(connection: &mut PgConnection, rows: &Rows, now: Timestamp) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE engine.operations o SET outcome = n.outcome, code = n.code, resource_type = n.resource_type,
            resource_id = n.resource_id, settled_at = $8
          FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
            AS n (org_id, publisher, message_id, outcome, code, resource_type, resource_id)
-         WHERE o.org_id = n.org_id AND o.publisher = n.publisher AND o.message_id = n.message_id",
+         WHERE o.org_id = n.org_id AND o.publisher = n.publisher AND o.message_id = n.message_id AND n.outcome <> 'dead'",
         &rows.orgs,
         &rows.publishers,
         &rows.ids,

@@ -32,7 +32,9 @@ async fn every_outcome_is_told_with_what_belongs_to_it() {
          SELECT 'acme', 'ingress', outcome, 'projects.create', outcome, code, '2026-01-02 03:04:05Z'
          FROM (VALUES ('rejected', 'limit_reached'), ('denied', 'role_table'), ('dead', 'bad_body')) AS o (outcome, code);
          INSERT INTO engine.operations (org_id, publisher, message_id, command, outcome, settled_at)
-         VALUES ('acme', 'billing', 'elsewhere', 'projects.create', 'dead', now())",
+         VALUES ('acme', 'crm', 'elsewhere', 'projects.create', 'dead', '2026-01-02 03:04:05Z'),
+                ('acme', 'crm', 'late', 'projects.create', 'dead', now()),
+                ('globex', 'ingress', 'theirs', 'projects.create', 'dead', now())",
     )
     .await;
     sql(&world, SETTLE).await;
@@ -43,7 +45,9 @@ async fn every_outcome_is_told_with_what_belongs_to_it() {
         ("denied", json!({ "status": "denied", "settled_at": at, "code": "role_table" })),
         ("dead", json!({ "status": "dead", "settled_at": at })),
         ("nothing", json!({ "status": "pending" })),
-        ("elsewhere", json!({ "status": "pending" })),
+        // The same command over another publisher's key: whoever has its id may know. The edge's own row comes first.
+        ("elsewhere", json!({ "status": "dead", "settled_at": at })),
+        ("theirs", json!({ "status": "pending" })),
     ] {
         assert_eq!(acme.operation(&reads, message, 0).await.expect(message), wanted, "{message}");
     }

@@ -16,7 +16,7 @@ pub(super) fn paths(contract: &CheckedContract) -> impl Iterator<Item = (String,
 fn command(entry: &PayloadEntry) -> Value {
     let permission = format!("{}:{}", entry.permission.resource, entry.permission.action.as_str());
     let whom = match entry.callers {
-        Callers::Services => "Services alone.".to_owned(),
+        Callers::Services => "Services alone, of an issuer with `service_commands`.".to_owned(),
         _ => format!("Users and services whose role has `{permission}`."),
     };
     let mut accepted = success("The broker holds it. It is not applied yet: ask its operation.", "Accepted");
@@ -27,7 +27,7 @@ fn command(entry: &PayloadEntry) -> Value {
         "summary": format!("Send {}", entry.name),
         "description": whom,
         "security": [{ "token": [] }],
-        "parameters": [part("parameters", "IdempotencyKey"), part("parameters", "IfMatch")],
+        "parameters": headers(entry),
         "requestBody": { "required": true, "content": { "application/json": { "schema": entry.schema } } },
         "responses": answers(Kind::Command, "202", accepted),
         "x-permission": permission,
@@ -35,12 +35,18 @@ fn command(entry: &PayloadEntry) -> Value {
     })
 }
 
-/// The headers that every command has.
+/// What a command's head has to say, or may.
+fn headers(entry: &PayloadEntry) -> Vec<Value> {
+    let version = entry.versioned.then(|| part("parameters", "IfMatch"));
+    std::iter::once(part("parameters", "IdempotencyKey")).chain(version).collect()
+}
+
+/// The headers of commands, by name.
 pub(super) fn parameters() -> Map<String, Value> {
     let key = json!({
         "name": "Idempotency-Key", "in": "header", "required": true,
         "description": "Sent again with the same body it is the same command and is applied once; with another body it \
-            is rejected.",
+            is rejected. The version is no part of it: after `version_conflict` take a new key.",
         "schema": { "type": "string", "minLength": 1, "maxLength": KEY_CHARACTERS, "pattern": "^[!-~]+$" },
     });
     let version = json!({

@@ -1,5 +1,8 @@
 //! What the catalogue must say of the engine, and what is allowed beside tenant tables. One line for each.
 
+/// Rows that only a transaction without a tenant in scope reaches: the pipeline's, and no handler's.
+const OUTSIDE_SCOPE: &str = "(( SELECT app.cur_org() AS cur_org) IS NULL)";
+
 /// Every right on a table of schema `engine` that somebody else than its owner has: role, right, table or
 /// table(column).
 pub(super) const ENGINE_GRANTS: &[(&str, &str, &str)] = &[
@@ -59,9 +62,9 @@ pub(super) const ENGINE_POLICIES: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("dead_letters", "bury", "a", "millrace_app", "-", "true"),
     ("dead_letters", "bury_once", "r", "millrace_app", "true", "-"),
     ("dead_letters", "tenant_read", "r", "millrace_reader", CANONICAL, "-"),
-    ("operations", "settle", "a", "millrace_app", "-", "true"),
-    ("operations", "settle_again", "w", "millrace_app", "true", "true"),
-    ("operations", "settle_once", "r", "millrace_app", "true", "-"),
+    ("operations", "settle", "a", "millrace_app", "-", OUTSIDE_SCOPE),
+    ("operations", "settle_again", "w", "millrace_app", OUTSIDE_SCOPE, OUTSIDE_SCOPE),
+    ("operations", "settle_once", "r", "millrace_app", OUTSIDE_SCOPE, "-"),
     ("operations", "tenant_read", "r", "millrace_reader", CANONICAL, "-"),
 ];
 

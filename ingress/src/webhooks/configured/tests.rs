@@ -87,8 +87,8 @@ fn githubs_own_example_verifies_and_equal_bodies_are_one_event() {
     let hash = hex::encode(Sha256::digest("Hello, World!"));
     assert_eq!(verify(signature, b"Hello, World!"), Ok(format!("github:{hash}")));
     assert_eq!(verify(signature, b"Hello, World?"), Err("signature_mismatch"));
-    assert_eq!(verify(&signature.replace("sha256=", "sha1="), b"Hello, World!"), Err("signature_no_v1"));
-    assert_eq!(verify(&signature[..40], b"Hello, World!"), Err("signature_no_v1"));
+    assert_eq!(verify(&signature.replace("sha256=", "sha1="), b"Hello, World!"), Err("signature_no_candidate"));
+    assert_eq!(verify(&signature[..40], b"Hello, World!"), Err("signature_no_candidate"));
     let twice = [("x-hub-signature-256", signature), ("x-hub-signature-256", signature)];
     assert_eq!(outcome(received(&source, &twice, b"Hello, World!").verify(at_time(0))), Err("signature_repeated"));
     assert_eq!(outcome(received(&source, &[], b"Hello, World!").verify(at_time(0))), Err("signature_missing"));
@@ -111,7 +111,7 @@ fn the_example_of_standard_webhooks_verifies_within_its_time() {
     assert_eq!(verify("msg_other", good, time), Err("signature_mismatch"));
     assert_eq!(verify(id, good, time + 301), Err("signature_stale"));
     assert_eq!(verify(id, good, time - 301), Err("signature_future"));
-    assert_eq!(verify(id, &good.replace("v1,", "v2,"), time), Err("signature_no_v1"));
+    assert_eq!(verify(id, &good.replace("v1,", "v2,"), time), Err("signature_no_candidate"));
 }
 
 #[test]

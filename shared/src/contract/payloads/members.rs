@@ -32,6 +32,7 @@ fn roles() -> Value {
 impl Payload for MembersSetRole {
     const NAME: &'static str = "members.set_role";
     const PERMISSION: Permission = Permission::new(RESOURCE, Action::Write);
+    const VERSIONED: bool = true;
 
     fn parse(body: &[u8]) -> Result<Self, Malformed> {
         let mut object = Object::read(body)?;
@@ -49,6 +50,7 @@ impl Payload for MembersSetRole {
 impl Payload for MembersRemove {
     const NAME: &'static str = "members.remove";
     const PERMISSION: Permission = Permission::new(RESOURCE, Action::Delete);
+    const VERSIONED: bool = true;
 
     fn parse(body: &[u8]) -> Result<Self, Malformed> {
         let mut object = Object::read(body)?;

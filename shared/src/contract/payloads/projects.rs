@@ -58,6 +58,7 @@ impl Payload for ProjectsCreate {
 impl Payload for ProjectsRename {
     const NAME: &'static str = "projects.rename";
     const PERMISSION: Permission = Permission::new(RESOURCE, Action::Write);
+    const VERSIONED: bool = true;
 
     fn parse(body: &[u8]) -> Result<Self, Malformed> {
         let mut object = Object::read(body)?;
@@ -81,6 +82,7 @@ fn only_id(body: &[u8]) -> Result<Uuid, Malformed> {
 impl Payload for ProjectsArchive {
     const NAME: &'static str = "projects.archive";
     const PERMISSION: Permission = Permission::new(RESOURCE, Action::Write);
+    const VERSIONED: bool = true;
 
     fn parse(body: &[u8]) -> Result<Self, Malformed> {
         only_id(body).map(|id| Self { id })
@@ -94,6 +96,7 @@ impl Payload for ProjectsArchive {
 impl Payload for ProjectsDelete {
     const NAME: &'static str = "projects.delete";
     const PERMISSION: Permission = Permission::new(RESOURCE, Action::Delete);
+    const VERSIONED: bool = true;
 
     fn parse(body: &[u8]) -> Result<Self, Malformed> {
         only_id(body).map(|id| Self { id })

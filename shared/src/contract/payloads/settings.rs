@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::schema;
+use crate::contract::object::shown;
 use crate::contract::{Action, Event, Malformed, Object, Payload, Permission, is_clean};
 
 /// Most settings of one command.
@@ -21,6 +22,7 @@ pub struct SettingsUpdate {
 impl Payload for SettingsUpdate {
     const NAME: &'static str = "settings.update";
     const PERMISSION: Permission = Permission::new("settings", Action::Write);
+    const VERSIONED: bool = true;
 
     fn parse(body: &[u8]) -> Result<Self, Malformed> {
         let mut object = Object::read(body)?;
@@ -31,9 +33,9 @@ impl Payload for SettingsUpdate {
         }
         match values.iter().find(|(name, value)| !is_name(name) || !is_plain(value)) {
             None => Ok(Self { values }),
-            Some(_) => Err(Malformed::new(
-                "values",
-                "must map [a-z0-9_.]{1,64} to short texts, whole numbers, truth values or null",
+            Some((name, _)) => Err(Malformed::new(
+                format!("values.{}", shown(name)),
+                "must map [a-z0-9_.]{1,64} to a text of at most 500 bytes, a whole number, a truth value or null",
             )),
         }
     }

@@ -15,7 +15,7 @@ const PERMISSION: Permission = Permission::new("tenant", Action::Write);
 pub struct TenantsCreate {
     /// Name for people.
     pub name: String,
-    /// Name of a plan in `ref.plans`; without one, the deployment's first.
+    /// Name of a plan in `ref.plans`; without one, `free`.
     pub plan: Option<String>,
 }
 
