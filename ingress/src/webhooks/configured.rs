@@ -3,8 +3,8 @@
 use hmac::digest::InvalidLength;
 use hmac::{Hmac, KeyInit};
 use hyper::HeaderMap;
-use millrace::config::{Dedupe, Encoding, Grammar, SignatureConfig, SignedPart, Value};
-use millrace::contract::{Malformed, is_clean};
+use millrace::config::{Dedupe, Encoding, Grammar, SignatureConfig, SignedPart, TimeFormat, Value};
+use millrace::contract::{Malformed, Timestamp, is_clean};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -29,10 +29,9 @@ pub(super) fn verify(
     now: i64,
 ) -> Result<Proof, WebhookFault> {
     let header = the_one(headers, &config.header)?;
-    if let Some(timestamp) = &config.timestamp {
-        let text = value(timestamp, config, headers, header)?;
-        let seconds = decimal(text).filter(|_| !text.is_empty()).ok_or(SignatureFault::NoTime)?;
-        check_time(seconds, now, source.tolerance)?;
+    if let Some((place, format)) = &config.timestamp {
+        let time = seconds(*format, value(place, config, headers, header)?).ok_or(SignatureFault::NoTime)?;
+        check_time(time, now, source.tolerance)?;
     }
     let mut parts = Vec::with_capacity(config.signed.len());
     for part in &config.signed {
@@ -44,6 +43,13 @@ pub(super) fn verify(
     }
     let secret = matching(&source.secrets, &parts, &candidates(config, header))?;
     Ok(Proof { secret, event_id: event_id(config, headers, body)? })
+}
+
+fn seconds(format: TimeFormat, text: &[u8]) -> Option<i64> {
+    match format {
+        TimeFormat::Unix => decimal(text).filter(|_| !text.is_empty()),
+        TimeFormat::Rfc3339 => Timestamp::parse(str::from_utf8(text).ok()?).map(Timestamp::unix),
+    }
 }
 
 /// A signed value as transmitted. One that is there twice could mean one thing to the sender and another to us.

@@ -32,7 +32,7 @@ pub use observability::{Environment, ObservabilityConfig};
 pub use publishers::PublishersConfig;
 pub use reader::{ConfigFault, Mistake, Reader};
 pub use services::ServiceConfig;
-pub use signatures::{Dedupe, Encoding, Grammar, KeyForm, SignatureConfig, SignedPart, Value};
+pub use signatures::{Dedupe, Encoding, Grammar, KeyForm, SignatureConfig, SignedPart, TimeFormat, Value};
 pub use sources::{Scheme, SourceConfig, SourceSecret};
 pub use tenant::{ClaimPath, Isolation, TenantConfig};
 

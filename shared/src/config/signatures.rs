@@ -20,8 +20,8 @@ pub struct SignatureConfig {
     pub key: KeyForm,
     /// What is signed, in order.
     pub signed: Vec<SignedPart>,
-    /// Where the time of signing stands, in unix seconds; one of the signed parts.
-    pub timestamp: Option<Value>,
+    /// Where the time of signing stands, and how it is written; one of the signed parts.
+    pub timestamp: Option<(Value, TimeFormat)>,
     /// The event's id within its source.
     pub dedupe: Dedupe,
 }
@@ -46,6 +46,15 @@ pub enum Grammar {
         /// The version that counts.
         version: String,
     },
+}
+
+/// How a time is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeFormat {
+    /// Seconds since 1970, in digits.
+    Unix,
+    /// RFC 3339.
+    Rfc3339,
 }
 
 /// How bytes are written.
@@ -137,10 +146,7 @@ impl SignatureConfig {
                 ),
             },
             signed: signed(s),
-            timestamp: s
-                .has("timestamp")
-                .then(|| s.text("timestamp", None))
-                .and_then(|text| value(s, "timestamp", &text)),
+            timestamp: timestamp(s),
             dedupe: dedupe(s),
         };
         config.check(s);
@@ -153,7 +159,7 @@ impl SignatureConfig {
         if !self.signed.contains(&SignedPart::Body) {
             s.mistake("signed", "must hold \"body\": an unsigned body could be anybody's");
         }
-        if self.timestamp.as_ref().is_some_and(|timestamp| !signs(timestamp)) {
+        if self.timestamp.as_ref().is_some_and(|(timestamp, _)| !signs(timestamp)) {
             s.mistake("timestamp", "must be one of the signed parts, or anybody could renew an old delivery");
         }
         if let Dedupe::Header(name) = &self.dedupe
@@ -161,11 +167,33 @@ impl SignatureConfig {
         {
             s.mistake("dedupe", "must be signed, or a copy with another id would be another event; use \"body-hash\"");
         }
+        if self.signed.windows(2).any(|next| self.runs_into(&next[0], &next[1])) {
+            s.mistake("signed", "needs a \"text:…\" between two parts, or one could take bytes of the other");
+        }
         let pairs = self.signed.iter().any(|part| matches!(part, SignedPart::Value(Value::Pair(_))));
         if pairs && !matches!(self.grammar, Grammar::Pairs { .. }) {
             s.mistake("signed", "\"pair:…\" needs grammar = \"pairs\"");
         }
     }
+}
+
+impl SignatureConfig {
+    /// Could a signature be kept while the border between these parts moves? Not where a fixed text is, and not after a
+    /// time, which has one form.
+    fn runs_into(&self, part: &SignedPart, next: &SignedPart) -> bool {
+        let is_time = |part: &SignedPart| {
+            self.timestamp.as_ref().is_some_and(|(time, _)| *part == SignedPart::Value(time.clone()))
+        };
+        let fixed = |part: &SignedPart| matches!(part, SignedPart::Text(text) if !text.is_empty());
+        !fixed(part) && !fixed(next) && !is_time(part)
+    }
+}
+
+fn timestamp(s: &mut Reader) -> Option<(Value, TimeFormat)> {
+    let formats = [("unix", TimeFormat::Unix), ("rfc3339", TimeFormat::Rfc3339)];
+    let format = s.word("timestamp_format", TimeFormat::Unix, &formats);
+    let text = s.has("timestamp").then(|| s.text("timestamp", None))?;
+    value(s, "timestamp", &text).map(|place| (place, format))
 }
 
 fn grammar(s: &mut Reader) -> Grammar {

@@ -132,10 +132,13 @@ fn pairs_and_base64_of_other_providers_verify_and_name_their_event() {
     let body = br#"{"id":1234567}"#;
     let time = "2026-01-01T00:00:00Z";
     let signature = BASE64_STANDARD.encode(mac(b"zen", &[time.as_bytes(), body].concat()));
-    let verify = |body: &[u8], signature: &str| {
+    let noon = Timestamp::parse(time).unwrap().unix();
+    let at = |body: &[u8], signature: &str, now: i64| {
         let headers = [("x-zendesk-webhook-signature", signature), ("x-zendesk-webhook-signature-timestamp", time)];
-        outcome(received(&zendesk, &headers, body).verify(at_time(0)))
+        outcome(received(&zendesk, &headers, body).verify(at_time(now)))
     };
+    let verify = |body: &[u8], signature: &str| at(body, signature, noon);
+    assert_eq!(at(body, &signature, noon + 301), Err("signature_stale"));
     assert_eq!(verify(body, &signature), Ok("zendesk:1234567".into()));
     assert_eq!(verify(br#"{"id":7}"#, &signature), Err("signature_mismatch"));
     let no_id = br#"{"id":[1]}"#;
@@ -169,6 +172,7 @@ fn what_is_not_signed_proves_nothing_and_is_a_mistake() {
         "sources.x.signed: must hold \"body\"",
         "sources.x.signed: \"nonsense\" is none of",
         "sources.x.signed: \"pair:…\" needs grammar",
+        "sources.x.signed: needs a \"text:…\" between two parts",
         "sources.x.timestamp: must be one of the signed parts",
         "sources.x.dedupe: must be signed",
         "sources.x.secrets.s1: does not have the form",
