@@ -132,7 +132,7 @@ mod tests {
         };
         assert!(written("Cargo.toml").starts_with("[package]\nname = \"help-desk\"\n"));
         assert!(written("Cargo.toml").contains("millrace = { path = \"/src/millrace/shared\" }"));
-        assert!(written("src/bin/tickets.rs").contains("use help_desk::CreateTicket;"));
+        assert!(written("src/bin/tickets.rs").contains("use help_desk::{CreateTicket, OpenFromHelpdesk};"));
         assert!(FILES.iter().all(|(path, _)| !written(path).contains(NAME)));
     }
 }

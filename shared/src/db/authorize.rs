@@ -61,6 +61,9 @@ impl<'a> ScopedTx<'a> {
             return Ok(Err(Refused { scope: self, why }));
         }
         let tenant = self.tenant().clone();
+        if tenant.is_operator() && request.callers.send_commands() {
+            return Ok(Err(Refused { scope: self, why: Refusal::Denied("tenant_reserved") }));
+        }
         let present = Present::read(self.conn(), &tenant, request.principal).await?;
         let decided = role_now(&request, &present, roles).and_then(|role| {
             standing_allows(request.gate, &present.standing)?;

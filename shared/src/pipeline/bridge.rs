@@ -17,7 +17,12 @@ impl Road {
         parcel.given_up = true;
         match &parcel.fate {
             None => parcel.condemned = Some((GAVE_UP, 0)),
-            // It would wait for a newer worker, but the broker does not wait any more.
+            // Another kind of worker, or a newer one, knows what it is; whether that has settled it the inbox knows, where
+            // the envelope names the tenant.
+            Some(fate) if fate.outcome().is_none() && parcel.names_tenant() => {
+                parcel.fate = None;
+                parcel.condemned = Some((GAVE_UP, 0));
+            }
             Some(fate) if fate.outcome().is_none() => parcel.fate = Some(Fate::Dead { code: GAVE_UP, attempts: 0 }),
             Some(_) => {}
         }

@@ -72,6 +72,11 @@ impl Parcel {
         hash.finalize().into()
     }
 
+    /// Its authentic envelope names a tenant.
+    pub(super) fn names_tenant(&self) -> bool {
+        self.opened.as_ref().is_some_and(|opened| opened.envelope.org_id.is_some())
+    }
+
     /// It will be handled, and may have been begun before.
     pub(super) fn runs_again(&self) -> bool {
         self.redelivered && self.fate.is_none() && self.opened.is_some()

@@ -143,16 +143,6 @@ impl Standing {
     }
 }
 
-/// Lets one transaction at a time work on the tenant's billing. Without it, two could each evaluate access without the
-/// other's rows, and the later commit would keep an answer that was never true.
-pub(super) async fn one_at_a_time(tx: &mut TenantTx<'_>) -> Result<(), Fault> {
-    let org = tx.tenant().to_string();
-    sqlx::query!("SELECT org_id FROM app.tenants WHERE org_id = $1 FOR NO KEY UPDATE", org)
-        .fetch_all(tx.conn())
-        .await?;
-    Ok(())
-}
-
 /// Evaluates access from the rows and keeps the answer for readers.
 pub(super) async fn evaluate(tx: &mut TenantTx<'_>, now: Timestamp) -> Result<(), Fault> {
     let standing = standing(tx).await?;

@@ -5,8 +5,6 @@ use millrace::contract::payloads::{BillingChangePlan, PlanChanged};
 use millrace::db::TenantTx;
 use millrace::pipeline::{Changed, Fault, Handler, Message};
 
-use super::access;
-
 /// Puts the tenant on another plan; a user only on one that is for self-service. Limits follow at once; what is in use beyond them stays, and grows no further.
 #[derive(Debug, Clone, Copy)]
 pub struct ChangePlan;
@@ -16,7 +14,7 @@ impl Handler for ChangePlan {
 
     async fn handle(&self, tx: &mut TenantTx<'_>, message: &Message<BillingChangePlan>) -> Result<Changed, Fault> {
         let (org, plan) = (tx.tenant().to_string(), &message.payload.plan);
-        access::one_at_a_time(tx).await?;
+        tx.alone().await?;
         let self_service = sqlx::query_scalar!("SELECT self_service FROM ref.plans WHERE plan = $1", plan)
             .fetch_optional(tx.conn())
             .await?

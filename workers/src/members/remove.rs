@@ -4,7 +4,7 @@ use millrace::contract::payloads::{MemberRemoved, MembersRemove};
 use millrace::db::TenantTx;
 use millrace::pipeline::{Changed, Fault, Handler, Message};
 
-use super::{MEMBER, METRIC, one_at_a_time};
+use super::{MEMBER, METRIC};
 use crate::limits;
 
 /// Denies a user from now on. What stays is a tag that nobody can read the person from.
@@ -16,7 +16,7 @@ impl Handler for RemoveMember {
 
     async fn handle(&self, tx: &mut TenantTx<'_>, message: &Message<MembersRemove>) -> Result<Changed, Fault> {
         let (org, user_id) = (tx.tenant().to_string(), &message.payload.user_id);
-        one_at_a_time(tx).await?;
+        tx.alone().await?;
         let version =
             sqlx::query_scalar!("SELECT version FROM app.members WHERE org_id = $1 AND user_id = $2", org, user_id)
                 .fetch_optional(tx.conn())

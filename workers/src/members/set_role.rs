@@ -5,7 +5,7 @@ use millrace::contract::payloads::{MemberRoleSet, MembersSetRole};
 use millrace::db::TenantTx;
 use millrace::pipeline::{Changed, Fault, Handler, Message};
 
-use super::{MEMBER, METRIC, one_at_a_time};
+use super::{MEMBER, METRIC};
 use crate::limits;
 
 /// Bounds a user's role. A demotion also ends the tokens that were issued before it.
@@ -20,7 +20,8 @@ impl Handler for SetMemberRole {
         if tx.principal().role.is_some_and(|own| *role > own) {
             return Err(Fault::Deny { rule: "grant_above_own_role" });
         }
-        one_at_a_time(tx).await?;
+        // A row that is not there yet cannot be locked, and two that add one member would both count it.
+        tx.alone().await?;
         if is_removed(tx, user_id).await? {
             return Err(Fault::Reject { code: "member_removed" });
         }

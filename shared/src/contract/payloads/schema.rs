@@ -26,7 +26,10 @@ pub(super) fn object_with(required: &[(&str, Value)], optional: &[(&str, Value)]
 
 /// A text of so many bytes. JSON Schema counts characters, of which there are at most as many.
 pub(super) fn text(bytes: &RangeInclusive<usize>) -> Value {
-    json!({ "type": "string", "minLength": 1, "maxLength": bytes.end() })
+    json!({
+        "type": "string", "minLength": 1, "maxLength": bytes.end(),
+        "description": format!("At most {} bytes of UTF-8, without control characters.", bytes.end()),
+    })
 }
 
 /// A UUID, lower-case and hyphenated.
