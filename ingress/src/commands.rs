@@ -133,7 +133,7 @@ impl Command {
     }
 
     /// May the caller ask for this? The worker decides again, with the role of that moment.
-    pub(crate) fn permits(&self, caller: &Caller, roles: &RoleTable) -> Result<(), CommandFault> {
+    pub(crate) fn permits(&self, caller: &Caller, roles: &RoleTable) -> Result<(), EdgeRule> {
         let principal = &caller.principal;
         let rule = match self.callers {
             Callers::Services if principal.kind == ActorKind::Service && caller.service_commands => return Ok(()),
@@ -141,7 +141,7 @@ impl Command {
             _ if principal.role.is_some_and(|role| roles.allows(role, self.permission)) => return Ok(()),
             _ => EdgeRule::RoleTable,
         };
-        Err(CommandFault::Forbidden(rule))
+        Err(rule)
     }
 
     /// What the head says beside the token.

@@ -153,11 +153,9 @@ impl Edge {
     async fn command(&self, command: &Command, head: Parts, body: Incoming) -> Result<Answer, Refusal> {
         let now = OffsetDateTime::now_utc();
         let caller = self.authenticator.authenticate(&head.headers, now).await?;
-        if let Err(fault) = command.permits(&caller, &self.roles) {
-            if let CommandFault::Forbidden(rule) = fault {
-                self.audit_refusal(&caller, command.name().as_str(), rule).await;
-            }
-            return Err(fault.into());
+        if let Err(rule) = command.permits(&caller, &self.roles) {
+            self.audit_refusal(&caller, command.name().as_str(), rule).await;
+            return Err(CommandFault::Forbidden(rule).into());
         }
         let asked = command.head(&head.headers)?;
         let lane = self.rates.lane(&caller.org).map_err(CommandFault::from)?;

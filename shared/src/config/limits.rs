@@ -7,7 +7,7 @@ use super::Reader;
 /// Commands of one tenant a second, each with as much again in one burst. Every ingress counts for itself.
 #[derive(Debug, Clone, Copy)]
 pub struct LimitsConfig {
-    /// Beyond it a command waits in the overflow lane, behind nobody but its own.
+    /// Beyond it a command waits in the overflow lane, with whatever else overflows.
     pub soft_rate: NonZeroU32,
     /// Beyond it the edge answers 429.
     pub hard_rate: NonZeroU32,

@@ -49,8 +49,8 @@ pub(super) struct Present {
 
 impl<'a> ScopedTx<'a> {
     /// Lets a principal in with the role it has now, or says why not. Membership and standing are read anew for each
-    /// message, because the message before it may have changed them. Webhook, system and operator principals carry no
-    /// role: the grant of their publisher's key has bounded them before.
+    /// message, because the message before it may have changed them. Webhook sources carry no role: the grant of their
+    /// publisher's key has bounded them before.
     pub(crate) async fn authorize(
         mut self,
         request: Request<'_>,
@@ -123,8 +123,7 @@ fn role_now(request: &Request<'_>, present: &Present, roles: &RoleTable) -> Resu
     let principal = request.principal;
     let role = present.role(principal, request.token_iat)?;
     // What others than members may do is bounded by the grant of their publisher's key, over HTTP by their issuer's section.
-    let by_role = request.callers == Callers::Members && principal.kind.sends_commands();
-    if by_role && !both_permit(role, principal.role, request.permission, roles) {
+    if request.callers == Callers::Members && !both_permit(role, principal.role, request.permission, roles) {
         return Err(Refusal::Denied(ROLE_TABLE));
     }
     Ok(role)

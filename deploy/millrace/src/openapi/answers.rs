@@ -89,7 +89,6 @@ const READ: [Problem; 7] = [
         "The caller may not look at this, its tenant's standing does not allow it, or its token lacks a tenant or a \
          known role.",
         &[
-            "access_read_only",
             "access_suspended",
             "callers",
             "member_removed",
