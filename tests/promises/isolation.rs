@@ -30,7 +30,6 @@ async fn seed(world: &World) {
             "removed_members (org_id, subject) VALUES ($1, sha256($1::bytea))",
             "projects (org_id, id, name) VALUES ($1, gen_random_uuid(), 'Apollo')",
             "settings (org_id, entries) VALUES ($1, '{\"theme\": \"dark\"}')",
-            "idempotency_keys (org_id, actor, key, message_id) VALUES ($1, 'user:u', 'k', 'm')",
             "access (org_id, level, evaluated_at) VALUES ($1, 'full', now())",
             "billing_history (org_id, id, event_id, event_type, object_id, change)
              VALUES ($1, gen_random_uuid(), 'evt_' || $1, 'invoice.paid', 'in_' || $1, 'changed')",

@@ -3,23 +3,26 @@
 //! A stock is one conditional statement on one row: the lock on it serialises a tenant's metric, and the condition is
 //! asked again after the wait, so a limit holds however many workers run. Take metrics in the order of their names.
 
-use millrace::db::TenantTx;
+use millrace::db::{InTenant, TenantTx};
 use millrace::pipeline::Fault;
 
 /// Code of the rejection: final, audited, never tried again.
 pub const PLAN_LIMIT: &str = "plan_limit";
 
-/// Uses up `units` of a metric, or rejects the command.
+/// Uses up `units` of a metric, or rejects the command. Locks the tenant first, as [`TenantTx::alone`] does, so that a
+/// handler which begins with it needs no further lock to be free of deadlocks.
 ///
 /// # Errors
-/// [`Fault::Reject`] with [`PLAN_LIMIT`] when the tenant's plan does not allow that many.
-pub async fn take(tx: &mut TenantTx<'_>, metric: &str, units: i64) -> Result<(), Fault> {
+/// [`Fault::Reject`] with [`PLAN_LIMIT`] when the tenant's plan does not allow that many; nothing is used up then.
+pub async fn take(tx: &mut impl InTenant, metric: &str, units: i64) -> Result<(), Fault> {
     let org = tx.tenant().to_string();
     let taken = sqlx::query_scalar!(
-        "INSERT INTO app.usage_counters AS u (org_id, metric, used)
-         SELECT $1, $2, $3 WHERE $3 <= (SELECT app.limit_of($2))
+        "WITH tenant AS MATERIALIZED (SELECT org_id FROM app.tenants WHERE org_id = $1 FOR NO KEY UPDATE),
+           plan AS MATERIALIZED (SELECT app.limit_of($2) AS most FROM tenant)
+         INSERT INTO app.usage_counters AS u (org_id, metric, used)
+         SELECT $1, $2, $3 FROM plan WHERE $3 <= plan.most
          ON CONFLICT (org_id, metric) DO UPDATE SET used = u.used + EXCLUDED.used
-           WHERE u.used + EXCLUDED.used <= (SELECT app.limit_of($2))
+           WHERE u.used <= (SELECT plan.most FROM plan) - EXCLUDED.used
          RETURNING used",
         org,
         metric,

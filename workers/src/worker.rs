@@ -10,7 +10,7 @@ use millrace::config::{Process, StartFault};
 use millrace::contract::{BrokerUser, Contract, WorkerName};
 use millrace::db::{AppPool, ContextKey, DbFault, RelayPool};
 use millrace::lifecycle::{Booted, ProcessFault, ReadyCheck, announce, run_process, serve_admin};
-use millrace::pipeline::{Handlers, Lanes, Outbox, Road};
+use millrace::pipeline::{Handlers, Lanes, Outbox, Road, Suspects};
 
 const ABOUT: &str = "Settles messages: opens seals, resolves tenants, applies each effect once, in one transaction with \
     its audit event";
@@ -63,6 +63,7 @@ async fn work(booted: Booted, name: String, handlers: Handlers) -> Result<(), Pr
         pool: pool.clone(),
         context,
         retry: config.billing.retry,
+        suspects: Suspects::default(),
     };
     let lanes = Lanes::new(road, dialer, outbox);
     let ready = readiness(&lanes, pool.clone());

@@ -74,7 +74,7 @@ impl ReadFault {
 impl From<DbFault> for ReadFault {
     fn from(fault: DbFault) -> Self {
         match fault {
-            DbFault::Unavailable(_) => Self::Unavailable(fault),
+            DbFault::Unavailable(_) | DbFault::Contended(_) => Self::Unavailable(fault),
             DbFault::Role(_) | DbFault::NotConfigured(_) => {
                 tracing::error!(error = %fault, "reads are refused");
                 Self::Unavailable(fault)

@@ -1,6 +1,5 @@
 //! Consuming: batches of what is ready, settled once, by value, through the last delivery's own acker.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt};
@@ -45,7 +44,7 @@ impl Session {
         let options = BasicConsumeOptions::default();
         let consuming = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
         let stream = self.loss.or("basic.consume", consuming).await?;
-        Ok(Consumer { queue: queue.to_owned(), channel, stream, held: VecDeque::new(), loss: self.loss.clone() })
+        Ok(Consumer { queue: queue.to_owned(), channel, stream, held: None, loss: self.loss.clone() })
     }
 
     /// Closes in order, within a second. The broker delivers again what was not acked.
@@ -61,15 +60,16 @@ pub struct Consumer {
     #[expect(dead_code, reason = "the channel closes when it is dropped")]
     channel: Channel,
     stream: lapin::Consumer,
-    held: VecDeque<Delivery>,
+    /// The first delivery of the next batch.
+    held: Option<Delivery>,
     loss: Loss,
 }
 
 /// What to do with messages that the broker hands out again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Redelivered {
-    /// Each comes alone, so that one that kills its process is counted and harms no neighbour.
-    Alone,
+    /// They come in batches of their own, so that what has not been in flight before is not charged with what has.
+    Apart,
     /// They cannot harm: take them with the others.
     Together,
 }
@@ -95,22 +95,22 @@ pub struct Batch {
 }
 
 impl Consumer {
-    /// Waits for one delivery, then takes what is ready, up to `most`, without waiting further.
+    /// Waits for one delivery, then takes what is ready without waiting further, up to as many as `most` says then.
     ///
     /// # Errors
     /// The connection broke, or the broker cancelled the consumer.
-    pub async fn next_batch(&mut self, most: usize, redelivered: Redelivered) -> Result<Batch, AmqpFault> {
-        let apart = |delivery: &Delivery| redelivered == Redelivered::Alone && delivery.redelivered;
-        let first = match self.held.pop_front() {
+    pub async fn next_batch(&mut self, most: impl Fn() -> usize, redelivered: Redelivered) -> Result<Batch, AmqpFault> {
+        let first = match self.held.take() {
             Some(held) => held,
             None => self.receive().await?,
         };
+        let most = most();
         let mut bytes = first.data.len();
         let mut batch = vec![first];
-        while !apart(&batch[0]) && batch.len() < most && bytes < BATCH_BYTES {
+        while batch.len() < most && bytes < BATCH_BYTES {
             match self.receive().now_or_never() {
-                Some(Ok(next)) if apart(&next) => {
-                    self.held.push_back(next);
+                Some(Ok(next)) if redelivered == Redelivered::Apart && next.redelivered != batch[0].redelivered => {
+                    self.held = Some(next);
                     break;
                 }
                 Some(Ok(next)) => {

@@ -97,7 +97,7 @@ impl EventConsumer {
     }
 
     async fn receive(&mut self) -> Result<Incoming, AmqpFault> {
-        let mut batch = self.live().await?.consumer.next_batch(1, Redelivered::Together).await?;
+        let mut batch = self.live().await?.consumer.next_batch(|| 1, Redelivered::Together).await?;
         let delivered = batch.deliveries.pop().ok_or(AmqpFault::Stale)?;
         match open(&self.keyring, &delivered) {
             Ok(envelope) => Ok(Incoming::Event(Box::new(ReceivedEvent { envelope, delivered, batch }))),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{ActorKind, Permission, Principal};
+use super::{ActorKind, Permission, Principal, Timestamp};
 
 /// The body is not what its type says. Final: the same bytes will never parse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -115,6 +115,12 @@ pub trait Payload: Sized + Send + Sync + 'static {
     /// Where the tenant stands.
     fn tenancy(&self) -> Tenancy {
         Tenancy::Envelope
+    }
+
+    /// When the sender says that it happened, where its signature covers that: how old a copy may be is counted from here.
+    /// Else from when the envelope was sealed.
+    fn signed_at(&self) -> Option<Timestamp> {
+        None
     }
 
     /// The action an audit line shows.

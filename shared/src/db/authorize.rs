@@ -1,10 +1,12 @@
 //! Authorize: from one tenant in scope to a transaction for a principal that may, or the reason why not.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use sqlx::postgres::PgConnection;
 use time::OffsetDateTime;
 
-use super::{DbFault, ScopedTx, TenantTx};
-use crate::contract::{ActorKind, Callers, Gate, Permission, Principal, Role, RoleTable, TenantId};
+use super::{DbFault, GroupTx, ScopedTx, TenantTx};
+use crate::contract::{ActorKind, Callers, Gate, Permission, Principal, Role, RoleTable};
 
 /// The rule that denies what no role permits.
 pub(super) const ROLE_TABLE: &str = "role_table";
@@ -40,6 +42,7 @@ pub struct Refused<'a> {
 }
 
 /// What the database says about tenant and principal at this moment.
+#[derive(Debug, Clone)]
 pub(super) struct Present {
     pub(super) standing: String,
     member_role: Option<String>,
@@ -47,55 +50,122 @@ pub(super) struct Present {
     removed: bool,
 }
 
+/// What is known of one tenant and some of its users, as of one moment.
+#[derive(Debug, Default)]
+pub(super) struct Presence {
+    standing: String,
+    users: BTreeMap<String, Member>,
+}
+
+/// Role, session epoch and removal of a user.
+type Member = (Option<String>, Option<OffsetDateTime>, bool);
+
+impl FromIterator<(String, Option<String>, Member)> for Presence {
+    fn from_iter<I: IntoIterator<Item = (String, Option<String>, Member)>>(rows: I) -> Self {
+        let mut presence = Self::default();
+        for (standing, user, member) in rows {
+            presence.standing = standing;
+            presence.users.extend(user.map(|user| (user, member)));
+        }
+        presence
+    }
+}
+
+impl Presence {
+    /// Asks the database, with the tenant in scope.
+    async fn read(conn: &mut PgConnection, users: &[String]) -> Result<Self, DbFault> {
+        let rows = sqlx::query!(
+            r#"SELECT standing AS "standing!", user_id, member_role, session_epoch, removed AS "removed!"
+               FROM app.presence($1)"#,
+            users,
+        )
+        .fetch_all(conn)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.standing, row.user_id, (row.member_role, row.session_epoch, row.removed)))
+            .collect())
+    }
+
+    /// What is known of a principal; `None` for a user that nobody has asked about.
+    fn of(&self, principal: &Principal) -> Option<Present> {
+        let (member_role, session_epoch, removed) = match user(principal) {
+            Some(id) => self.users.get(id)?.clone(),
+            None => (None, None, false),
+        };
+        Some(Present { standing: self.standing.clone(), member_role, session_epoch, removed })
+    }
+}
+
+/// The id under which members are kept; only users are members.
+pub(crate) fn user(principal: &Principal) -> Option<&str> {
+    (principal.kind == ActorKind::User).then_some(principal.id.as_str())
+}
+
 impl<'a> ScopedTx<'a> {
-    /// Lets a principal in with the role it has now, or says why not. Membership and standing are read anew for each
-    /// message, because the message before it may have changed them. Webhook sources carry no role: the grant of their
-    /// publisher's key has bounded them before.
+    /// Lets a principal in with the role it has now, or says why not. After a handler has run, membership and standing are
+    /// read anew, because it may have changed them. Webhook sources carry no role: the grant of their publisher's key has
+    /// bounded them before.
     pub(crate) async fn authorize(
         mut self,
         request: Request<'_>,
         roles: &RoleTable,
     ) -> Result<Result<TenantTx<'a>, Refused<'a>>, DbFault> {
-        if !request.callers.include(request.principal.kind) {
-            let why = Refusal::Denied(if request.callers == Callers::Services { "services_only" } else { "callers" });
-            return Ok(Err(Refused { scope: self, why }));
-        }
-        let tenant = self.tenant().clone();
-        if tenant.is_operator() && request.callers.send_commands() {
-            return Ok(Err(Refused { scope: self, why: Refusal::Denied("tenant_reserved") }));
-        }
-        let present = Present::read(self.conn(), &tenant, request.principal).await?;
-        let decided = role_now(&request, &present, roles).and_then(|role| {
-            standing_allows(request.gate, &present.standing)?;
-            Ok(Principal { role, ..request.principal.clone() })
-        });
-        Ok(match decided {
+        self.know([request.principal]).await?;
+        Ok(match self.decide(&request, roles) {
             Ok(principal) => Ok(TenantTx { scope: self, principal }),
             Err(why) => Err(Refused { scope: self, why }),
         })
     }
+
+    /// Lets several principals in together; the answers stand in the order of the requests.
+    pub(crate) async fn authorize_group(
+        mut self,
+        requests: &[Request<'_>],
+        roles: &RoleTable,
+    ) -> Result<(GroupTx<'a>, Vec<Result<(), Refusal>>), DbFault> {
+        self.know(requests.iter().map(|request| request.principal)).await?;
+        let answers = requests.iter().map(|request| self.decide(request, roles).map(drop)).collect();
+        Ok((GroupTx { scope: self }, answers))
+    }
+
+    /// Makes sure that these principals are known, as of one moment.
+    async fn know<'p>(&mut self, principals: impl IntoIterator<Item = &'p Principal>) -> Result<(), DbFault> {
+        let principals: Vec<&Principal> = principals.into_iter().collect();
+        let known = |presence: &Presence| principals.iter().all(|principal| presence.of(principal).is_some());
+        if !self.presence.as_ref().is_some_and(known) {
+            let users: BTreeSet<&str> = principals.into_iter().filter_map(user).collect();
+            let users: Vec<String> = users.into_iter().map(str::to_owned).collect();
+            self.presence = Some(Presence::read(self.conn(), &users).await?);
+        }
+        Ok(())
+    }
+
+    fn decide(&self, request: &Request<'_>, roles: &RoleTable) -> Result<Principal, Refusal> {
+        if !request.callers.include(request.principal.kind) {
+            return Err(Refusal::Denied(if request.callers == Callers::Services {
+                "services_only"
+            } else {
+                "callers"
+            }));
+        }
+        if self.tenant().is_operator() && request.callers.send_commands() {
+            return Err(Refusal::Denied("tenant_reserved"));
+        }
+        // Whoever nobody knows about is not let in.
+        let present = self.presence.as_ref().and_then(|presence| presence.of(request.principal));
+        let present = present.ok_or(Refusal::Denied(ROLE_TABLE))?;
+        let role = role_now(request, &present, roles)?;
+        standing_allows(request.gate, &present.standing)?;
+        Ok(Principal { role, ..request.principal.clone() })
+    }
 }
 
 impl Present {
-    /// Asks the database, with the tenant in scope.
-    pub(super) async fn read(
-        conn: &mut PgConnection,
-        tenant: &TenantId,
-        principal: &Principal,
-    ) -> Result<Self, DbFault> {
-        let user = (principal.kind == ActorKind::User).then_some(principal.id.as_str());
-        let present = sqlx::query_as!(
-            Present,
-            r#"SELECT app.standing() AS "standing!", m.role AS "member_role?", m.session_epoch AS "session_epoch?",
-                 EXISTS (SELECT 1 FROM app.removed_members r
-                         WHERE r.org_id = $1 AND r.subject = (SELECT app.subject_tag($2))) AS "removed!"
-               FROM (SELECT 1) AS one LEFT JOIN app.members m ON m.org_id = $1 AND m.user_id = $2"#,
-            tenant.as_str(),
-            user,
-        )
-        .fetch_one(conn)
-        .await?;
-        Ok(present)
+    /// Asks the database about one principal, with its tenant in scope.
+    pub(super) async fn read(conn: &mut PgConnection, principal: &Principal) -> Result<Option<Self>, DbFault> {
+        let users: Vec<String> = user(principal).map(str::to_owned).into_iter().collect();
+        Ok(Presence::read(conn, &users).await?.of(principal))
     }
 
     /// The lesser of the token's role and the membership's. A removed member is denied whatever its token says, and so

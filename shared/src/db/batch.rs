@@ -1,8 +1,9 @@
 //! The transaction of a batch, and the scopes inside it.
 //!
-//! [`BatchTx`] alone commits. [`BatchTx::scope`] puts one tenant in scope, [`ScopedTx::authorize`] turns the scope
-//! into the [`TenantTx`] that handlers get, and leaving verifies and clears the context. What a handler must not
-//! do does not compile:
+//! [`BatchTx`] alone commits. [`BatchTx::tenants`] goes from tenant to tenant, [`Tenants::scope`] puts one in scope, and
+//! [`ScopedTx::authorize`] turns the scope into the [`TenantTx`] that handlers get. Going on to the next tenant verifies
+//! that the context is still the one that was set; leaving verifies and clears the last. What a handler must not do does
+//! not compile:
 //!
 //! ```compile_fail,E0624
 //! fn handler(batch: millrace::db::BatchTx) {
@@ -10,8 +11,8 @@
 //! }
 //! ```
 //! ```compile_fail,E0624
-//! fn handler(batch: &mut millrace::db::BatchTx, tenant: &millrace::contract::TenantId) {
-//!     let _ = batch.scope(tenant);
+//! fn handler(batch: &mut millrace::db::BatchTx) {
+//!     let _ = batch.tenants();
 //! }
 //! ```
 //! ```compile_fail,E0507
@@ -54,6 +55,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnection, PgTransaction};
 use uuid::Uuid;
 
+use super::authorize::Presence;
 use super::{AppPool, ContextKey, DbFault};
 use crate::contract::{Principal, TenantId};
 
@@ -62,7 +64,7 @@ use crate::contract::{Principal, TenantId};
 pub struct BatchTx {
     tx: PgTransaction<'static>,
     context: ContextKey,
-    /// A scope was entered and not left.
+    /// A tenant was put in scope, and the last one not left.
     scoped: bool,
 }
 
@@ -84,15 +86,9 @@ impl BatchTx {
         Ok(())
     }
 
-    /// Puts one tenant in scope. Two are never in scope at once.
-    pub(crate) async fn scope(&mut self, tenant: &TenantId) -> Result<ScopedTx<'_>, DbFault> {
-        if self.scoped {
-            return Err(DbFault::ScopeOpen);
-        }
-        let context = SecretString::from(self.context.seal(tenant));
-        self.scoped = true;
-        sqlx::query!("SELECT set_config('app.ctx', $1, true)", context.expose_secret()).fetch_one(self.conn()).await?;
-        Ok(ScopedTx { batch: self, tenant: tenant.clone(), context })
+    /// Begins to go from tenant to tenant. The engine's own statements have to wait until the last one is left.
+    pub(crate) fn tenants(&mut self) -> Tenants<'_> {
+        Tenants { batch: self, context: SecretString::from("") }
     }
 
     /// Commits everything.
@@ -109,12 +105,64 @@ impl BatchTx {
     }
 }
 
+/// The way of a batch through its tenants. Two are never in scope at once.
+#[derive(Debug)]
+pub(crate) struct Tenants<'b> {
+    batch: &'b mut BatchTx,
+    /// What is in place now, and nobody may have changed; empty where no tenant is in scope.
+    context: SecretString,
+}
+
+impl Tenants<'_> {
+    /// Leaves the tenant before, verifying that its context still stands, and puts this one in scope. Says in the same
+    /// round trip who these users of it are at present.
+    pub(crate) async fn scope(&mut self, tenant: &TenantId, users: &[String]) -> Result<ScopedTx<'_>, DbFault> {
+        let entering = SecretString::from(self.batch.context.seal(tenant));
+        let presence = self.enter(&entering, users).await?;
+        self.context = entering;
+        Ok(ScopedTx { batch: self.batch, tenant: tenant.clone(), presence: Some(presence) })
+    }
+
+    /// Verifies that the last context still stands, and clears it.
+    pub(crate) async fn leave(self) -> Result<(), DbFault> {
+        let row = sqlx::query!(
+            "WITH scope AS MATERIALIZED (SELECT coalesce(current_setting('app.ctx', true), '') AS context)
+             SELECT scope.context, set_config('app.ctx', '', true) FROM scope"
+        )
+        .fetch_one(self.batch.conn())
+        .await?;
+        if row.context.as_deref() != Some(self.context.expose_secret()) {
+            return Err(DbFault::ContextChanged);
+        }
+        self.batch.scoped = false;
+        Ok(())
+    }
+
+    async fn enter(&mut self, entering: &SecretString, users: &[String]) -> Result<Presence, DbFault> {
+        self.batch.scoped = true;
+        let rows = sqlx::query!(
+            r#"SELECT standing AS "standing!", user_id, member_role, session_epoch, removed AS "removed!"
+               FROM app.enter($1, $2, $3)"#,
+            self.context.expose_secret(),
+            entering.expose_secret(),
+            users,
+        )
+        .fetch_all(self.batch.conn())
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.standing, row.user_id, (row.member_role, row.session_epoch, row.removed)))
+            .collect())
+    }
+}
+
 /// One tenant in scope, nobody authorized yet.
 #[derive(Debug)]
 pub struct ScopedTx<'a> {
     batch: &'a mut BatchTx,
     tenant: TenantId,
-    context: SecretString,
+    /// Who its users are; `None` once a handler has run, which may have changed that.
+    pub(super) presence: Option<Presence>,
 }
 
 impl ScopedTx<'_> {
@@ -126,21 +174,21 @@ impl ScopedTx<'_> {
     pub(super) fn tenant(&self) -> &TenantId {
         &self.tenant
     }
+}
 
-    /// Verifies that the context is still the one that was set, and clears it.
-    pub(crate) async fn leave(self) -> Result<(), DbFault> {
-        let row = sqlx::query!(
-            "WITH scope AS MATERIALIZED (SELECT current_setting('app.ctx', true) AS context)
-             SELECT scope.context, set_config('app.ctx', '', true) FROM scope"
-        )
-        .fetch_one(self.batch.conn())
-        .await?;
-        if row.context.as_deref() != Some(self.context.expose_secret()) {
-            return Err(DbFault::ContextChanged);
-        }
-        self.batch.scoped = false;
-        Ok(())
-    }
+/// A transaction with one tenant in scope, which [`TenantTx`] and [`GroupTx`] are.
+pub trait InTenant: Send + sealed::Sealed {
+    /// An executor. Row-level security shows it this tenant's rows and no others.
+    fn conn(&mut self) -> &mut PgConnection;
+
+    /// The tenant in scope.
+    fn tenant(&self) -> &TenantId;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::TenantTx<'_> {}
+    impl Sealed for super::GroupTx<'_> {}
 }
 
 /// What a handler holds of the database: one tenant's rows, in the batch's transaction, for a principal that may.
@@ -148,6 +196,16 @@ impl ScopedTx<'_> {
 pub struct TenantTx<'a> {
     pub(super) scope: ScopedTx<'a>,
     pub(super) principal: Principal,
+}
+
+impl InTenant for TenantTx<'_> {
+    fn conn(&mut self) -> &mut PgConnection {
+        self.scope.batch.conn()
+    }
+
+    fn tenant(&self) -> &TenantId {
+        &self.scope.tenant
+    }
 }
 
 impl<'a> TenantTx<'a> {
@@ -184,8 +242,31 @@ impl<'a> TenantTx<'a> {
         Uuid::now_v7()
     }
 
-    /// Ends the authorization; the scope stays for the tenant's next message.
+    /// Ends the authorization; the scope stays for the tenant's next message, which is authorized anew.
     pub(crate) fn release(self) -> ScopedTx<'a> {
-        self.scope
+        ScopedTx { presence: None, ..self.scope }
+    }
+}
+
+/// What a handler holds of the database for several messages of one tenant, each of whose principals may.
+#[derive(Debug)]
+pub struct GroupTx<'a> {
+    pub(super) scope: ScopedTx<'a>,
+}
+
+impl InTenant for GroupTx<'_> {
+    fn conn(&mut self) -> &mut PgConnection {
+        self.scope.batch.conn()
+    }
+
+    fn tenant(&self) -> &TenantId {
+        &self.scope.tenant
+    }
+}
+
+impl<'a> GroupTx<'a> {
+    /// Ends the authorization, as [`TenantTx::release`].
+    pub(crate) fn release(self) -> ScopedTx<'a> {
+        ScopedTx { presence: None, ..self.scope }
     }
 }

@@ -1,12 +1,16 @@
 //! Database errors by what can be done about them.
 
+use std::borrow::Cow;
+
 /// What went wrong with the database.
 #[derive(Debug, thiserror::Error)]
 pub enum DbFault {
-    /// The server is away, restarting, full, or in somebody's way: the same work can succeed later, and no
-    /// message is to blame.
+    /// The server is away, restarting or full: the same work can succeed later, and no message is to blame.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
+    /// A race for locks was lost: a smaller transaction, or a later one, can win it.
+    #[error("another transaction held what this one needed")]
+    Contended(#[source] sqlx::Error),
     /// A statement failed for what it says.
     #[error("a statement failed")]
     Statement(#[source] sqlx::Error),
@@ -26,7 +30,15 @@ pub enum DbFault {
 
 impl From<sqlx::Error> for DbFault {
     fn from(error: sqlx::Error) -> Self {
-        if is_unavailable(&error) { Self::Unavailable(error) } else { Self::Statement(error) }
+        if code(&error).as_deref() == Some("MR001") {
+            Self::ContextChanged
+        } else if is_contended(&error) {
+            Self::Contended(error)
+        } else if is_unavailable(&error) {
+            Self::Unavailable(error)
+        } else {
+            Self::Statement(error)
+        }
     }
 }
 
@@ -37,12 +49,21 @@ impl DbFault {
     }
 }
 
-/// The statement took longer than it may.
-pub(crate) fn is_timeout(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(database) if database.code().as_deref() == Some("57014"))
+fn code(error: &sqlx::Error) -> Option<Cow<'_, str>> {
+    error.as_database_error().and_then(|database| database.code())
 }
 
-/// Errors that say nothing about the statement: the connection, the server's state, a lost race for locks.
+/// The statement took longer than it may.
+pub(crate) fn is_timeout(error: &sqlx::Error) -> bool {
+    code(error).as_deref() == Some("57014")
+}
+
+/// A race for locks was lost: no serial order (40001), a deadlock (40P01), or a lock that did not come in time (55P03).
+pub(crate) fn is_contended(error: &sqlx::Error) -> bool {
+    matches!(code(error).as_deref(), Some("40001" | "40P01" | "55P03"))
+}
+
+/// Errors that say nothing about the statement: the connection, or the server's state.
 fn is_unavailable(error: &sqlx::Error) -> bool {
     let database = match error {
         sqlx::Error::Database(database) => database,
@@ -58,7 +79,7 @@ fn is_unavailable(error: &sqlx::Error) -> bool {
     // 57014 is our own bound on a statement: of the engine's statements, which are the same for every message, it speaks
     // of the server. 25P03 is a transaction that slept too long, as a stopped process does.
     // 08 connection, 53 resources, 58 the system around it, 28 and 3D a login or database that an operator has
-    // yet to make, 57P01..3 shutdown and start, 40001, 40P01 and 55P03 races, 25006 a standby.
+    // yet to make, 57P01..3 shutdown and start, 25006 a standby.
     ["08", "53", "58", "28", "3D"].iter().any(|class| code.starts_with(class))
-        || ["57P01", "57P02", "57P03", "57014", "25P03", "40001", "40P01", "55P03", "25006"].contains(&code.as_ref())
+        || ["57P01", "57P02", "57P03", "57014", "25P03", "25006"].contains(&code.as_ref())
 }

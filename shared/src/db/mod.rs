@@ -9,12 +9,12 @@ mod pool;
 pub mod probe;
 mod read;
 
-pub(crate) use authorize::Request;
 pub use authorize::{Refusal, Refused};
-pub use batch::{BatchTx, ScopedTx, TenantTx};
+pub(crate) use authorize::{Request, user};
+pub use batch::{BatchTx, GroupTx, InTenant, ScopedTx, TenantTx};
 pub use context::ContextKey;
 pub use fault::DbFault;
-pub(crate) use fault::is_timeout;
+pub(crate) use fault::{is_contended, is_timeout};
 pub use operator::OperatorTx;
 pub use pool::{AppPool, ReaderPool, RelayPool, connect_options};
 pub use read::{ReadRequest, ReadTx, ScopedRead};

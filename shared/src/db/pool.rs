@@ -54,9 +54,9 @@ impl AppPool {
         CheckedPool::new(connect_options(config, DatabaseUser::App)?, config.connections).map(Self)
     }
 
-    /// Begins a transaction with its own bound on each statement.
+    /// Begins a transaction with its own bounds on each statement, and on how long it waits for somebody else's lock.
     pub(super) async fn begin(&self) -> Result<PgTransaction<'static>, DbFault> {
-        let bounded = "BEGIN; SET LOCAL statement_timeout = '2s'";
+        let bounded = "BEGIN; SET LOCAL statement_timeout = '2s'; SET LOCAL lock_timeout = '1s'";
         self.0.pool.begin_with(bounded).await.map_err(|error| self.0.explain(error))
     }
 

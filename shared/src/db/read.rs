@@ -54,8 +54,9 @@ impl ScopedRead {
         request: ReadRequest<'_>,
         roles: &RoleTable,
     ) -> Result<Result<ReadTx, Refusal>, DbFault> {
-        let present = Present::read(&mut self.tx, &self.tenant, request.principal).await?;
-        if let Err(refusal) = decide(&request, &present, roles) {
+        let present = Present::read(&mut self.tx, request.principal).await?;
+        let present = present.ok_or(Refusal::Denied(ROLE_TABLE));
+        if let Err(refusal) = present.and_then(|present| decide(&request, &present, roles)) {
             self.tx.rollback().await?;
             return Ok(Err(refusal));
         }

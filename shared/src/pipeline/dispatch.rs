@@ -1,14 +1,18 @@
 //! Scope, authorize, handle: one tenant after the other, in org order, so that two batches cannot deadlock.
 
+use std::collections::BTreeSet;
+
 use super::fate::{Fate, Fault};
-use super::handler::Prepared;
-use super::idempotency::{self, Reserved};
+use super::handler::{Prepared, Together};
 use super::open::Parcel;
 use super::resolve::UNRESOLVED_WINDOW;
-use super::road::{Culprits, Interrupted, Road, Step};
-use crate::contract::{Envelope, TenantId};
-use crate::db::{BatchTx, DbFault, Refusal, ScopedTx, TenantTx, is_timeout};
+use super::road::{Culprits, Interrupted, Road, RoadFault, Step};
+use crate::contract::TenantId;
+use crate::db::{BatchTx, DbFault, Refusal, ScopedTx, is_contended, is_timeout, user};
 use crate::telemetry::chain;
+
+/// How long a message waits for a lock that others hold, before it is dead.
+pub(super) const CONTENDED: Fate = Fate::Wait { code: "contended", window: UNRESOLVED_WINDOW };
 
 /// Handles every claimed message. A failure that leaves the transaction usable is noted and the run goes on, so that
 /// one rerun is enough for all of them; one that breaks the transaction ends the run at once.
@@ -19,58 +23,110 @@ pub(super) async fn dispatch(road: &Road, tx: &mut BatchTx, steps: &mut [Step<'_
         .filter(|(_, step)| step.fate.is_none())
         .filter_map(|(place, step)| step.tenant.clone().map(|tenant| (tenant, place)))
         .collect();
+    if order.is_empty() {
+        return Ok(());
+    }
     order.sort();
     let mut culprits = Culprits::new();
+    let mut tenants = tx.tenants();
     for group in order.chunk_by(|a, b| a.0 == b.0) {
-        let ended = tenant_group(road, tx, steps, group, &mut culprits).await;
+        let places: Vec<usize> = group.iter().map(|(_, place)| *place).collect();
+        let scope = tenants.scope(&group[0].0, &users(steps, &places)).await?;
+        let ended = tenant_group(road, scope, steps, &places, &mut culprits).await;
         if let Err(interrupted) = ended {
             // Once a statement of a known culprit has failed, whatever fails after it says nothing new.
             return Err(if culprits.is_empty() { interrupted } else { Interrupted::Culprits(culprits) });
         }
     }
+    tenants.leave().await?;
     if culprits.is_empty() { Ok(()) } else { Err(Interrupted::Culprits(culprits)) }
 }
 
+/// Everybody who will be asked about.
+fn users(steps: &[Step<'_>], places: &[usize]) -> Vec<String> {
+    let opened = places.iter().filter_map(|place| steps[*place].parcel.opened.as_ref());
+    let users: BTreeSet<&str> = opened.filter_map(|opened| user(&opened.envelope.principal)).collect();
+    users.into_iter().map(str::to_owned).collect()
+}
+
+/// Handles one tenant's messages: runs of one type together where its handler can, the others one by one.
 async fn tenant_group(
     road: &Road,
-    tx: &mut BatchTx,
+    mut scope: ScopedTx<'_>,
     steps: &mut [Step<'_>],
-    group: &[(TenantId, usize)],
+    places: &[usize],
     culprits: &mut Culprits,
 ) -> Result<(), Interrupted> {
-    let Some((tenant, _)) = group.first() else { return Ok(()) };
-    let mut scope = tx.scope(tenant).await?;
-    for (_, place) in group {
-        let step = &mut steps[*place];
-        if let Some((code, attempts)) = step.parcel.condemned {
-            culprits.push((*place, Fate::Dead { code, attempts }));
-            continue;
-        }
-        let (ended, back) = handle(road, scope, step.parcel).await?;
-        scope = back;
-        match ended {
-            Ok(fate) if fate.claims() => step.fate = Some(fate),
-            // What waits must not leave the claim that it has already, or its later copy would be a duplicate; and a
-            // duplicate must not leave one of its own.
-            Ok(fate) => culprits.push((*place, fate)),
-            Err(Fault::Database(error)) => {
-                // A handler's own statement that is too slow would hold its lane for ever if nobody counted it.
-                let too_slow = is_timeout(&error);
-                let fault = DbFault::from(error);
-                if fault.is_unavailable() && !too_slow {
-                    return Err(fault.into());
-                }
-                tracing::warn!(message.id = %step.parcel.message_id(), error = chain(&fault), "a handler's statement failed");
-                // After a known culprit the statement may have failed only because that one broke the transaction.
-                if culprits.is_empty() {
-                    culprits.push((*place, Fate::Retry { code: "statement_failed" }));
-                }
-                return Err(fault.into());
+    for mut run in runs(steps, &without_condemned(steps, places, culprits)) {
+        if run.len() > 1 {
+            let all;
+            (all, scope) = together(road, scope, steps, &run).await?;
+            if all {
+                run.clear();
             }
-            Err(fault) => culprits.push((*place, fate_of(&fault))),
+        }
+        for place in run {
+            let step = &mut steps[place];
+            let (ended, back) = handle(road, scope, step.parcel).await?;
+            scope = back;
+            settle(step, place, ended, culprits)?;
         }
     }
-    Ok(scope.leave().await?)
+    Ok(())
+}
+
+/// What goes together, in the order of arrival.
+fn runs(steps: &[Step<'_>], places: &[usize]) -> Vec<Vec<usize>> {
+    places.chunk_by(|a, b| go_together(steps[*a].parcel, steps[*b].parcel)).map(<[usize]>::to_vec).collect()
+}
+
+/// What is dead unless the inbox knew it: the inbox did not.
+fn without_condemned(steps: &[Step<'_>], places: &[usize], culprits: &mut Culprits) -> Vec<usize> {
+    let mut rest = Vec::with_capacity(places.len());
+    for place in places {
+        match steps[*place].parcel.condemned {
+            Some((code, attempts)) => culprits.push((*place, Fate::Dead { code, attempts })),
+            None => rest.push(*place),
+        }
+    }
+    rest
+}
+
+fn go_together(a: &Parcel, b: &Parcel) -> bool {
+    let message_type = |parcel: &Parcel| parcel.opened.as_ref().map(|opened| opened.envelope.message_type.clone());
+    let both =
+        [a, b].into_iter().all(|parcel| parcel.prepared.as_ref().is_some_and(|prepared| prepared.goes_together()));
+    both && message_type(a) == message_type(b)
+}
+
+/// Authorizes and applies messages of one type together. False when nothing was done: they are for one by one.
+async fn together<'t>(
+    road: &Road,
+    scope: ScopedTx<'t>,
+    steps: &mut [Step<'_>],
+    places: &[usize],
+) -> Result<(bool, ScopedTx<'t>), Interrupted> {
+    let prepared: Vec<&dyn Prepared> =
+        places.iter().filter_map(|place| steps[*place].parcel.prepared.as_deref()).collect();
+    let requests: Vec<_> = prepared.iter().map(|prepared| prepared.request()).collect();
+    let (mut tx, answers) = scope.authorize_group(&requests, road.roles()).await?;
+    if answers.iter().any(Result::is_err) {
+        return Ok((false, tx.release()));
+    }
+    let Some(first) = prepared.first() else { return Ok((false, tx.release())) };
+    match first.run_together(&mut tx, &prepared).await {
+        Ok(Together::All(changes)) if changes.len() == places.len() => {
+            for (place, changed) in places.iter().zip(changes) {
+                steps[*place].fate = Some(Fate::Applied(changed));
+            }
+            Ok((true, tx.release()))
+        }
+        Ok(Together::OneByOne) => Ok((false, tx.release())),
+        // Nobody can be named: the batch is halved until each runs by itself.
+        Ok(Together::All(_)) => Err(RoadFault::Together.into()),
+        Err(Fault::Database(error)) => Err(DbFault::from(error).into()),
+        Err(_) => Err(RoadFault::Together.into()),
+    }
 }
 
 /// Authorizes one message and hands it to its handler. A refusal is a settlement, not a failure.
@@ -79,31 +135,50 @@ async fn handle<'t>(
     scope: ScopedTx<'t>,
     parcel: &Parcel,
 ) -> Result<(Result<Fate, Fault>, ScopedTx<'t>), DbFault> {
-    let (Some(prepared), Some(opened)) = (&parcel.prepared, &parcel.opened) else {
+    let Some(prepared) = &parcel.prepared else {
         return Ok((Err(Fault::Poison { code: "unprepared" }), scope));
     };
     let mut tx = match scope.authorize(prepared.request(), road.roles()).await? {
         Ok(tx) => tx,
         Err(refused) => return Ok((Ok(fate_of_refusal(refused.why)), refused.scope)),
     };
-    let ended = settle(&mut tx, prepared.as_ref(), &opened.envelope).await;
+    let ended = prepared.run(&mut tx).await.map(Fate::Applied);
     Ok((ended, tx.release()))
 }
 
-/// Reserves the command's key and runs its handler.
-async fn settle(tx: &mut TenantTx<'_>, prepared: &dyn Prepared, envelope: &Envelope) -> Result<Fate, Fault> {
-    if let Reserved::Known = idempotency::reserve(tx, envelope).await? {
-        return Ok(Fate::Duplicate);
-    }
-    match prepared.run(tx).await {
-        Ok(changed) => Ok(Fate::Applied(changed)),
-        // The transaction is broken, and the key gone with it.
-        Err(fault @ Fault::Database(_)) => Err(fault),
-        Err(fault) => {
-            idempotency::release(tx, envelope).await?;
-            Err(fault)
+/// Writes down what became of one message, or who is to blame for a transaction that is broken.
+fn settle(
+    step: &mut Step<'_>,
+    place: usize,
+    ended: Result<Fate, Fault>,
+    culprits: &mut Culprits,
+) -> Result<(), Interrupted> {
+    match ended {
+        Ok(fate) if fate.claims() => step.fate = Some(fate),
+        // What waits must not leave the claim that it has already, or its later copy would be a duplicate.
+        Ok(fate) => culprits.push((place, fate)),
+        Err(Fault::Database(error)) => {
+            // A handler's own statement that is too slow would hold its lane for ever if nobody counted it.
+            let too_slow = is_timeout(&error);
+            let contended = is_contended(&error);
+            let fault = DbFault::from(error);
+            if matches!(fault, DbFault::Unavailable(_)) && !too_slow {
+                return Err(fault.into());
+            }
+            let (message, fate) = match contended {
+                true => ("a handler waits for a lock", CONTENDED),
+                false => ("a handler's statement failed", Fate::Retry { code: "statement_failed" }),
+            };
+            tracing::warn!(message.id = %step.parcel.message_id(), error = chain(&fault), message);
+            // After a known culprit the statement may have failed only because that one broke the transaction.
+            if culprits.is_empty() {
+                culprits.push((place, fate));
+            }
+            return Err(fault.into());
         }
+        Err(fault) => culprits.push((place, fate_of(&fault))),
     }
+    Ok(())
 }
 
 fn fate_of_refusal(why: Refusal) -> Fate {

@@ -1,5 +1,6 @@
 //! Handlers: what adopters and the domains write.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use super::fate::{Changed, Fault};
 use crate::contract::{
     CheckedContract, Envelope, Malformed, MessageId, Payload, PayloadEntry, Principal, Tenancy, Timestamp, WorkerName,
 };
-use crate::db::{Request, TenantTx};
+use crate::db::{GroupTx, Request, TenantTx};
 
 /// A payload on its way to its handler. It carries the times a handler needs, so that handlers need no clock and a
 /// rerun decides the same.
@@ -45,9 +46,37 @@ pub trait Handler: Send + Sync + 'static {
         tx: &mut TenantTx<'_>,
         message: &Message<Self::Payload>,
     ) -> impl Future<Output = Result<Changed, Fault>> + Send;
+
+    /// Does this handler have a form for several messages of one tenant at once? For kinds of which many come, since it
+    /// saves round trips. It must change neither members nor the tenant's standing, on which its messages were let in
+    /// together, and a test should hold both forms to the same results.
+    const TOGETHER: bool = false;
+
+    /// Applies several messages of one tenant, all of whose principals may, with the results of [`Self::handle`] one after
+    /// the other: all of them, or none and [`Together::OneByOne`]. Called only with [`Self::TOGETHER`].
+    ///
+    /// # Errors
+    /// [`Fault`]: the messages are then handled one by one in a new run, and each has a fate of its own.
+    fn handle_together(
+        &self,
+        tx: &mut GroupTx<'_>,
+        messages: &[&Message<Self::Payload>],
+    ) -> impl Future<Output = Result<Together, Fault>> + Send {
+        let _ = (tx, messages);
+        std::future::ready(Ok(Together::OneByOne))
+    }
 }
 
-type Handling<'a> = Pin<Box<dyn Future<Output = Result<Changed, Fault>> + Send + 'a>>;
+/// What became of messages that were to be applied together.
+#[derive(Debug)]
+pub enum Together {
+    /// All are applied; what each changed, in the order of the messages.
+    All(Vec<Changed>),
+    /// Nothing was changed: one of them is for [`Handler::handle`] to decide.
+    OneByOne,
+}
+
+type Handling<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
 
 /// A parsed message bound to its handler.
 pub(super) trait Prepared: Send + Sync {
@@ -55,7 +84,14 @@ pub(super) trait Prepared: Send + Sync {
     fn action(&self) -> &str;
     fn actor(&self) -> String;
     fn request(&self) -> Request<'_>;
-    fn run<'a>(&'a self, tx: &'a mut TenantTx<'_>) -> Handling<'a>;
+    fn run<'a>(&'a self, tx: &'a mut TenantTx<'_>) -> Handling<'a, Changed>;
+    /// The time that the sender's own signature covers, for what has one.
+    fn signed_at(&self) -> Option<Timestamp>;
+    /// Can it run together with others of its type?
+    fn goes_together(&self) -> bool;
+    /// Runs all of these, which are of this one's type; it is one of them.
+    fn run_together<'a>(&'a self, tx: &'a mut GroupTx<'_>, all: &'a [&'a dyn Prepared]) -> Handling<'a, Together>;
+    fn as_any(&self) -> &dyn Any;
 }
 
 struct Bound<H: Handler> {
@@ -86,8 +122,30 @@ impl<H: Handler> Prepared for Bound<H> {
         }
     }
 
-    fn run<'a>(&'a self, tx: &'a mut TenantTx<'_>) -> Handling<'a> {
+    fn run<'a>(&'a self, tx: &'a mut TenantTx<'_>) -> Handling<'a, Changed> {
         Box::pin(self.handler.handle(tx, &self.message))
+    }
+
+    fn signed_at(&self) -> Option<Timestamp> {
+        self.message.payload.signed_at()
+    }
+
+    fn goes_together(&self) -> bool {
+        H::TOGETHER
+    }
+
+    fn run_together<'a>(&'a self, tx: &'a mut GroupTx<'_>, all: &'a [&'a dyn Prepared]) -> Handling<'a, Together> {
+        Box::pin(async move {
+            let same = all.iter().map(|one| one.as_any().downcast_ref::<Self>().map(|bound| &bound.message));
+            match same.collect::<Option<Vec<_>>>() {
+                Some(messages) => self.handler.handle_together(tx, &messages).await,
+                None => Ok(Together::OneByOne),
+            }
+        })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }
 

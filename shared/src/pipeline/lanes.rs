@@ -1,10 +1,11 @@
 //! The lanes of a worker process: each takes batches from one queue over a channel of its own, settles them, acks.
 //!
-//! Several lanes serve main, one serves overflow and one the broker's dead letters, so none waits behind another.
+//! Two lanes serve main, two serve overflow and one the broker's dead letters, so none waits behind another. While main
+//! is busy, overflow takes small batches: it is never starved, and never in the way for long.
 //! Whatever breaks on the broker's side drops the whole session and builds a new one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -13,18 +14,22 @@ use tokio_util::sync::CancellationToken;
 use super::outbox::{Outbox, OutboxRow};
 use super::road::{Counted, Road, RoadFault};
 use crate::amqp::{AmqpFault, Batch, Consumer, Dialer, Redelivered, Redial, Session};
-use crate::contract::{Lane, Topology};
+use crate::contract::{Lane, Topology, WorkerName};
 use crate::db::DbFault;
 use crate::lifecycle::Drain;
 use crate::retry::RetrySchedule;
 use crate::telemetry::chain;
 
 /// Most messages of a batch.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
+/// Most messages of an overflow batch while main has one in flight.
+const YIELDING_BATCH: usize = 32;
 /// What the broker hands a lane in advance: the batch in flight and the next.
-const PREFETCH: u16 = 128;
-/// Lanes that serve the main queue.
-const MAIN_LANES: usize = 2;
+const PREFETCH: u16 = 512;
+/// What every worker consumes, over a channel for each entry.
+const WORK: [Duty; 4] = [Duty::Main, Duty::Main, Duty::Overflow, Duty::Overflow];
+/// Dead letters come over a connection of their own: one that breaks its connection must not end the work.
+const DEAD: [Duty; 1] = [Duty::Dead];
 /// How long a drain waits for the COMMIT in flight before it rolls back.
 const COMMIT_GRACE: Duration = Duration::from_secs(3);
 
@@ -39,11 +44,49 @@ pub enum LanesFault {
     Died(#[from] tokio::task::JoinError),
 }
 
-/// What a lane does with its batches.
+/// Which queue a lane serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Duty {
-    Process,
-    Condemn,
+    Main,
+    Overflow,
+    Dead,
+}
+
+impl Duty {
+    fn queue(self, worker: &WorkerName) -> String {
+        match self {
+            Self::Main => Topology::work_queue(worker, Lane::Main),
+            Self::Overflow => Topology::work_queue(worker, Lane::Overflow),
+            Self::Dead => Topology::DEAD_QUEUE.to_owned(),
+        }
+    }
+}
+
+/// How many main batches are in flight, which is what overflow yields to.
+#[derive(Debug, Clone, Default)]
+struct Busy(Arc<AtomicUsize>);
+
+impl Busy {
+    /// Counts a main batch until it is dropped.
+    fn with(&self, duty: Duty) -> Option<InFlight> {
+        (duty == Duty::Main).then(|| {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            InFlight(self.clone())
+        })
+    }
+
+    /// Most messages that a lane should take now.
+    fn most(&self, duty: Duty) -> usize {
+        if duty == Duty::Overflow && self.0.load(Ordering::Relaxed) > 0 { YIELDING_BATCH } else { BATCH }
+    }
+}
+
+struct InFlight(Busy);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Why a lane stopped.
@@ -60,12 +103,13 @@ pub struct Lanes {
     dialer: Dialer,
     outbox: Outbox,
     consuming: Arc<AtomicBool>,
+    busy: Busy,
 }
 
 impl Lanes {
     /// Puts them together; nothing runs yet.
     pub fn new(road: Road, dialer: Dialer, outbox: Outbox) -> Self {
-        Self { road: Arc::new(road), dialer, outbox, consuming: Arc::default() }
+        Self { road: Arc::new(road), dialer, outbox, consuming: Arc::default(), busy: Busy::default() }
     }
 
     /// True while every lane has its consumer.
@@ -78,18 +122,16 @@ impl Lanes {
     /// # Errors
     /// [`LanesFault`]: only what waiting does not heal.
     pub async fn run(self, drain: &Drain) -> Result<(), LanesFault> {
-        // Dead letters come over a connection of their own: one that breaks its connection must not end the work.
-        let (work, dead) = (self.work_queues(), vec![(Topology::DEAD_QUEUE.to_owned(), Duty::Condemn)]);
-        tokio::try_join!(self.keep(&work, drain), self.keep(&dead, drain)).map(|_| ())
+        tokio::try_join!(self.keep(&WORK, drain), self.keep(&DEAD, drain)).map(|_| ())
     }
 
     /// Keeps a connection with consumers of these queues until the drain is done.
-    async fn keep(&self, queues: &[(String, Duty)], drain: &Drain) -> Result<(), LanesFault> {
+    async fn keep(&self, duties: &[Duty], drain: &Drain) -> Result<(), LanesFault> {
         let mut redial = Redial::default();
         while !drain.begun() {
             let began = Instant::now();
             let fault = match Session::connect(&self.dialer).await {
-                Ok(session) => match self.session(session, queues, redial.prefetch(PREFETCH), drain).await? {
+                Ok(session) => match self.session(session, duties, redial.prefetch(PREFETCH), drain).await? {
                     None => return Ok(()),
                     Some(fault) => fault,
                 },
@@ -108,20 +150,22 @@ impl Lanes {
     async fn session(
         &self,
         session: Session,
-        queues: &[(String, Duty)],
+        duties: &[Duty],
         prefetch: u16,
         drain: &Drain,
     ) -> Result<Option<AmqpFault>, LanesFault> {
-        let working = queues.iter().any(|(_, duty)| *duty == Duty::Process);
+        let working = duties != DEAD;
         let mut lanes = JoinSet::new();
         let stop = CancellationToken::new();
-        for (queue, duty) in queues {
-            match session.consume(queue, if *duty == Duty::Condemn { 1 } else { prefetch }).await {
+        for duty in duties {
+            let queue = duty.queue(&self.road.worker);
+            match session.consume(&queue, if *duty == Duty::Dead { 1 } else { prefetch }).await {
                 Ok(consumer) => {
                     let lane = LaneLoop {
                         road: Arc::clone(&self.road),
                         outbox: self.outbox.clone(),
                         duty: *duty,
+                        busy: self.busy.clone(),
                         drain: drain.clone(),
                         stop: stop.clone(),
                     };
@@ -149,19 +193,13 @@ impl Lanes {
         session.close().await;
         Ok(lost.filter(|_| !drain.begun()))
     }
-
-    fn work_queues(&self) -> Vec<(String, Duty)> {
-        let work = |lane| (Topology::work_queue(&self.road.worker, lane), Duty::Process);
-        let mut queues = vec![work(Lane::Main); MAIN_LANES];
-        queues.push(work(Lane::Overflow));
-        queues
-    }
 }
 
 struct LaneLoop {
     road: Arc<Road>,
     outbox: Outbox,
     duty: Duty,
+    busy: Busy,
     drain: Drain,
     stop: CancellationToken,
 }
@@ -173,11 +211,12 @@ impl LaneLoop {
                 biased;
                 () = self.drain.started() => return Ended::Drained,
                 () = self.stop.cancelled() => return Ended::Drained,
-                batch = consumer.next_batch(BATCH, Redelivered::Alone) => match batch {
+                batch = consumer.next_batch(|| self.busy.most(self.duty), Redelivered::Apart) => match batch {
                     Ok(batch) => batch,
                     Err(fault) => return Ended::Lost(fault),
                 },
             };
+            let in_flight = self.busy.with(self.duty);
             let rows = tokio::select! {
                 settled = self.settle(&batch) => match settled {
                     Ok(rows) => rows,
@@ -187,6 +226,7 @@ impl LaneLoop {
                 // The connection is gone, and with it the right to ack: the broker delivers again.
                 () = self.stop.cancelled() => return Ended::Drained,
             };
+            drop(in_flight);
             if let Err(fault) = batch.ack().await {
                 self.outbox.publish(rows).await;
                 return Ended::Lost(fault);
@@ -202,8 +242,8 @@ impl LaneLoop {
         let mut counted = Counted::default();
         loop {
             let settled = match self.duty {
-                Duty::Process => self.road.process(&batch.deliveries, &mut counted).await,
-                Duty::Condemn => self.road.condemn(&batch.deliveries).await,
+                Duty::Main | Duty::Overflow => self.road.process(&batch.deliveries, &mut counted).await,
+                Duty::Dead => self.road.condemn(&batch.deliveries).await,
             };
             match settled {
                 Err(RoadFault::Database(fault)) if waits(&fault) => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::claim::WINDOW;
 use super::fate::Fate;
 use super::handler::Prepared;
 use super::road::Road;
@@ -30,6 +31,8 @@ pub(super) struct Parcel {
     pub(super) redelivered: bool,
     /// This execution is counted already.
     pub(super) counted: bool,
+    /// It was in flight when its process ended, more than once, so it runs alone.
+    pub(super) suspect: bool,
     /// The broker gave up on it: it comes from the dead-letter queue.
     pub(super) given_up: bool,
 }
@@ -112,7 +115,18 @@ impl Parcel {
         fate: Option<Fate>,
         redelivered: bool,
     ) -> Self {
-        Self { wire, opened, prepared, home, fate, condemned: None, redelivered, counted: false, given_up: false }
+        Self {
+            wire,
+            opened,
+            prepared,
+            home,
+            fate,
+            condemned: None,
+            redelivered,
+            counted: false,
+            suspect: false,
+            given_up: false,
+        }
     }
 }
 
@@ -139,7 +153,12 @@ impl Road {
             }
             Some(Ok(prepared)) => prepared,
         };
-        self.housed(wire, opened, prepared, redelivered)
+        let since = prepared.signed_at().unwrap_or(opened.envelope.issued_at);
+        let mut parcel = self.housed(wire, opened, prepared, redelivered);
+        if now.moment() - since.moment() > WINDOW {
+            parcel.condemned = Some(("too_old_to_dedupe", 0));
+        }
+        parcel
     }
 
     fn authentic(&self, delivered: &Delivered) -> Result<Opened, &'static str> {

@@ -1,11 +1,12 @@
 //! Park: attempts are counted and waits are kept in Postgres, in the batch's transaction.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::fate::Fate;
 use super::open::Parcel;
 use super::relay::IN_FLIGHT;
-use super::road::{Road, Step};
+use super::road::{LARGE_BODY, LARGE_BODY_TIME, Road, Step};
 use crate::contract::{Route, Timestamp, WireMessage};
 use crate::db::{BatchTx, DbFault};
 use crate::retry::RetrySchedule;
@@ -141,14 +142,54 @@ async fn clear(tx: &mut BatchTx, steps: &[Step<'_>]) -> Result<(), DbFault> {
     Ok(())
 }
 
-/// Counts a redelivered message before it runs, in a commit of its own: should it kill the process, the count stays.
-/// Returns the attempts so far, which the delivery keeps, so that a batch that has to wait is not counted again.
-pub(super) async fn count_redelivered(road: &Road, parcel: &Parcel) -> Result<i32, DbFault> {
+/// Counts the execution of every redelivered message, in a commit of its own: should one of them kill the process, the
+/// counts stay. Returns the attempts so far by place in the batch.
+pub(super) async fn count_redelivered(road: &Road, parcels: &[Parcel]) -> Result<BTreeMap<usize, i32>, DbFault> {
+    // Copies of one message in one batch are one execution. In one order, as everywhere.
+    let mut again: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
+    for (place, parcel) in parcels.iter().enumerate().filter(|(_, parcel)| parcel.runs_again()) {
+        again.entry((parcel.publisher(), parcel.message_id())).or_default().push(place);
+    }
+    if again.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let first: Vec<&Parcel> = again.values().map(|places| &parcels[places[0]]).collect();
     let mut tx = BatchTx::begin(&road.pool, &road.context).await?;
-    let now = Timestamp::new(time::OffsetDateTime::now_utc());
-    let mut kept = kept(&mut tx, parcel, now).await?;
-    kept.attempts += 1;
-    store(road, &mut tx, parcel, &kept, "redelivered", now.moment() + IN_FLIGHT).await?;
+    if first.iter().any(|parcel| parcel.wire.body.len() > LARGE_BODY) {
+        tx.allow(LARGE_BODY_TIME).await?;
+    }
+    let counts = count(road, &mut tx, &first).await?;
     tx.commit().await?;
-    Ok(kept.attempts)
+    let places = |key, attempts| again.get(&key).into_iter().flatten().map(move |place| (*place, attempts));
+    Ok(counts.into_iter().flat_map(|(key, attempts)| places(key, attempts)).collect())
+}
+
+async fn count(road: &Road, tx: &mut BatchTx, parcels: &[&Parcel]) -> Result<Vec<((String, String), i32)>, DbFault> {
+    let routes: Vec<Route> = parcels.iter().map(|parcel| Route::work(&road.worker, parcel.wire.lane())).collect();
+    let publishers: Vec<String> = parcels.iter().map(|parcel| parcel.publisher()).collect();
+    let ids: Vec<String> = parcels.iter().map(|parcel| parcel.message_id()).collect();
+    let exchanges: Vec<String> = routes.iter().map(|route| route.exchange.clone()).collect();
+    let keys: Vec<String> = routes.into_iter().map(|route| route.routing_key).collect();
+    let fields: Vec<serde_json::Value> = parcels.iter().map(|parcel| parcel.wire.fields_json()).collect();
+    let bodies: Vec<Vec<u8>> = parcels.iter().map(|parcel| parcel.wire.body.clone()).collect();
+    let rows = sqlx::query!(
+        "INSERT INTO engine.parked AS p
+           (publisher, message_id, exchange, routing_key, fields, body, attempts, reason, not_before)
+         SELECT n.*, 1, 'redelivered', $7 FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[],
+           $6::bytea[]) AS n (publisher, message_id, exchange, routing_key, fields, body)
+         ORDER BY n.publisher, n.message_id
+         ON CONFLICT (publisher, message_id) DO UPDATE SET
+           attempts = p.attempts + 1, reason = EXCLUDED.reason, not_before = EXCLUDED.not_before
+         RETURNING publisher, message_id, attempts",
+        &publishers,
+        &ids,
+        &exchanges,
+        &keys,
+        &fields,
+        &bodies,
+        time::OffsetDateTime::now_utc() + IN_FLIGHT,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(rows.into_iter().map(|row| ((row.publisher, row.message_id), row.attempts)).collect())
 }

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::generations;
 use super::outbox::confirmed;
 use crate::amqp::Publisher;
 use crate::contract::{Route, WireFault, WireMessage};
@@ -21,6 +23,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(super) const IN_FLIGHT: Duration = Duration::from_secs(3_600);
 /// How long a parked message that could not be published makes room for others.
 const PUSH_BACK: Duration = Duration::from_secs(15);
+/// How often the inbox's generations are looked after.
+const TEND: Duration = Duration::from_secs(10);
 /// Publisher, message id and time of a parked row.
 type Due = (String, String, OffsetDateTime);
 /// Most rows of one sweep.
@@ -42,9 +46,12 @@ impl Relay {
     /// The database refuses the role; everything else is waited for.
     pub async fn run(&self, drain: &Drain) -> Result<(), DbFault> {
         let mut delays = RetrySchedule::connections().delays();
+        let mut tend = tokio::time::interval(TEND);
+        tend.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !drain.begun() {
+            let due = tend.tick().now_or_never().is_some();
             let swept = tokio::select! {
-                swept = self.sweep() => swept,
+                swept = self.turn(due) => swept,
                 // What was published and not yet deleted is published again: the inbox knows it.
                 () = drain.started() => return Ok(()),
             };
@@ -66,6 +73,13 @@ impl Relay {
             }
         }
         Ok(())
+    }
+
+    async fn turn(&self, tend: bool) -> Result<usize, DbFault> {
+        if tend && let Err(fault) = generations::tend(&self.pool).await {
+            tracing::warn!(error = chain(&fault), "the inbox's generations wait");
+        }
+        self.sweep().await
     }
 
     async fn sweep(&self) -> Result<usize, DbFault> {

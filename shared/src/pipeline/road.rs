@@ -16,9 +16,9 @@ use crate::db::{AppPool, BatchTx, ContextKey, DbFault};
 use crate::telemetry::{chain, fields};
 
 /// A body beyond this size may take longer to store than a statement has.
-const LARGE_BODY: usize = 1 << 20;
+pub(super) const LARGE_BODY: usize = 1 << 20;
 /// How long that may take.
-const LARGE_BODY_TIME: Duration = Duration::from_secs(60);
+pub(super) const LARGE_BODY_TIME: Duration = Duration::from_secs(60);
 
 /// Everything a worker decides with.
 #[derive(Debug)]
@@ -41,7 +41,14 @@ pub struct Road {
     pub context: ContextKey,
     /// How often a failure is tried again.
     pub retry: RetryConfig,
+    /// Lets one message at a time run that may have killed its process.
+    pub suspects: Suspects,
 }
+
+/// Whose turn it is among the messages of a process that were in flight at two of its ends or more. Two of them side by
+/// side would be charged with each other's crashes.
+#[derive(Debug, Default)]
+pub struct Suspects(tokio::sync::Mutex<()>);
 
 /// Why a batch could not be settled. Nothing of it is committed, so nothing may be acked.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +59,10 @@ pub enum RoadFault {
     /// An audit event could not be rendered or sealed.
     #[error("cannot write the audit event of a settlement")]
     Audit(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A handler's form for several messages named a fate, or as many changes as there were no messages. One by one each
+    /// has a fate of its own.
+    #[error("messages could not be applied together")]
+    Together,
 }
 
 /// Attempts of a batch's redelivered messages, by their place. Kept with the deliveries: each is counted once, however
@@ -92,19 +103,34 @@ impl Road {
     pub async fn process(&self, deliveries: &[Delivered], counted: &mut Counted) -> Result<Vec<OutboxRow>, RoadFault> {
         let now = Timestamp::new(OffsetDateTime::now_utc());
         let mut parcels: Vec<Parcel> = deliveries.iter().map(|delivered| self.open(delivered, now)).collect();
-        for (place, parcel) in parcels.iter_mut().enumerate().filter(|(_, parcel)| parcel.runs_again()) {
-            let attempts = match counted.0.get(&place) {
-                Some(attempts) => *attempts,
-                None => park::count_redelivered(self, parcel).await?,
-            };
-            counted.0.insert(place, attempts);
+        self.count_redelivered(&mut parcels, counted).await?;
+        // Whatever was in flight at one end of a process goes on together; what was at a second one runs alone.
+        let (mut alone, mut together): (Vec<_>, Vec<_>) = parcels.into_iter().partition(|parcel| parcel.suspect);
+        let mut rows = self.settle(&mut together, now).await?;
+        for suspect in alone.chunks_mut(1) {
+            let _turn = self.suspects.0.lock().await;
+            rows.extend(self.settle(suspect, now).await?);
+        }
+        Ok(rows)
+    }
+
+    /// Counts the execution of what was handed out before, committed before it runs, so that a message which kills its
+    /// process is counted.
+    async fn count_redelivered(&self, parcels: &mut [Parcel], counted: &mut Counted) -> Result<(), RoadFault> {
+        if counted.0.is_empty() {
+            counted.0 = park::count_redelivered(self, parcels).await?;
+        }
+        for (place, attempts) in &counted.0 {
+            let parcel = &mut parcels[*place];
             parcel.counted = true;
+            // With fewer than three attempts nobody could be cleared by running alone.
+            parcel.suspect = *attempts > 1 || self.max_attempts() < 3;
             // The count includes the execution that is about to begin.
-            if attempts > self.max_attempts() {
-                parcel.condemned = Some(("crash_loop", attempts - 1));
+            if *attempts > self.max_attempts() {
+                parcel.condemned = Some(("crash_loop", *attempts - 1));
             }
         }
-        self.settle(&mut parcels, now).await
+        Ok(())
     }
 
     /// Executions before a message is dead.
@@ -124,6 +150,9 @@ impl Road {
 
     /// Runs the batch, without its culprits the second time, in halves when nobody can be named.
     async fn settle(&self, parcels: &mut [Parcel], now: Timestamp) -> Result<Vec<OutboxRow>, RoadFault> {
+        if parcels.is_empty() {
+            return Ok(Vec::new());
+        }
         loop {
             match self.run(parcels, now).await {
                 Ok(rows) => return Ok(rows),
@@ -132,13 +161,16 @@ impl Road {
                         parcels[place].fate = Some(fate);
                     }
                 }
-                Err(Interrupted::Fault(RoadFault::Database(fault))) if !blames_a_message(&fault) => {
+                Err(Interrupted::Fault(RoadFault::Database(fault))) if !smaller_helps(&fault) => {
                     return Err(fault.into());
                 }
                 Err(Interrupted::Fault(fault)) => match parcels {
                     [one] if one.fate.is_none() => {
                         tracing::warn!(message.id = %one.message_id(), error = chain(&fault), "a settlement failed");
-                        one.fate = Some(Fate::Retry { code: "unexplained" });
+                        one.fate = Some(match fault {
+                            RoadFault::Database(DbFault::Contended(_)) => dispatch::CONTENDED,
+                            _ => Fate::Retry { code: "unexplained" },
+                        });
                     }
                     [_] | [] => return Err(fault),
                     many => {
@@ -202,7 +234,8 @@ impl Road {
     }
 }
 
-/// A statement that failed, or a scope that was tampered with: some message of the batch did it.
-fn blames_a_message(fault: &DbFault) -> bool {
-    matches!(fault, DbFault::Statement(_) | DbFault::ContextChanged | DbFault::ScopeOpen)
+/// A statement that failed, or a scope that was tampered with: some message of the batch did it. Or a race for locks, which
+/// a smaller batch is less likely to lose.
+fn smaller_helps(fault: &DbFault) -> bool {
+    matches!(fault, DbFault::Statement(_) | DbFault::ContextChanged | DbFault::ScopeOpen | DbFault::Contended(_))
 }

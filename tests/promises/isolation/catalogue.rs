@@ -35,10 +35,6 @@ fn lines(text: &str) -> BTreeSet<String> {
 async fn engine_tables_have_exactly_the_grants_of_the_design() {
     let world = World::new().await;
     let wanted = "
-        millrace_app INSERT inbox
-        millrace_app SELECT inbox(org_id)
-        millrace_app SELECT inbox(publisher)
-        millrace_app SELECT inbox(key)
         millrace_app INSERT outbox
         millrace_app SELECT parked(publisher)
         millrace_app SELECT parked(message_id)

@@ -101,6 +101,9 @@ async fn each_role_is_refused_what_is_not_its_part() {
         ("millrace_app", "SET ROLE millrace_maintenance".to_owned()),
         ("millrace_app", "SELECT millrace.protect('invoices')".to_owned()),
         ("millrace_app", "SELECT message_id FROM engine.inbox".to_owned()),
+        ("millrace_app", "SELECT engine.claim('{}', '{}', '{}', '{}')".to_owned()),
+        ("millrace_app", "SELECT engine.turn_inbox()".to_owned()),
+        ("millrace_app", "SELECT engine.clear_spare_inbox()".to_owned()),
         ("millrace_app", "SELECT body FROM engine.dead_letters".to_owned()),
         ("millrace_app", "TRUNCATE engine.parked".to_owned()),
         ("millrace_app", "SELECT * FROM engine.provider_links".to_owned()),
@@ -121,7 +124,9 @@ async fn each_role_is_refused_what_is_not_its_part() {
     for statement in ["DELETE FROM engine.dead_letters", "UPDATE engine.dead_letters SET redrives = 1"] {
         attempts.extend(["millrace_app", "millrace_reader", "millrace_relay"].map(|role| (role, statement.to_owned())));
     }
-    for statement in ["DELETE FROM engine.inbox", "UPDATE engine.inbox SET org_id = ''"] {
+    for statement in
+        ["DELETE FROM engine.inbox_a", "UPDATE engine.inbox_a SET org_id = ''", "SELECT * FROM engine.inbox_a"]
+    {
         attempts.extend(["millrace_app", "millrace_reader", "millrace_relay"].map(|role| (role, statement.to_owned())));
     }
     attempts.extend(["inbox", "dead_letters"].map(|t| ("millrace_relay", format!("SELECT * FROM engine.{t}"))));

@@ -93,7 +93,7 @@ async fn session(
         let batch = tokio::select! {
             biased;
             () = drain.started() => break,
-            batch = consumer.next_batch(BATCH, Redelivered::Together) => batch?,
+            batch = consumer.next_batch(|| BATCH, Redelivered::Together) => batch?,
         };
         let (entries, refused) = accept::accept(&batch.deliveries, keyring);
         if !writer.write(entries, drain).await.map_err(Ended::Log)? {

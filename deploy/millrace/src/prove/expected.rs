@@ -6,10 +6,6 @@ const OUTSIDE_SCOPE: &str = "(( SELECT app.cur_org() AS cur_org) IS NULL)";
 /// Every right on a table of schema `engine` that somebody else than its owner has: role, right, table or
 /// table(column).
 pub(super) const ENGINE_GRANTS: &[(&str, &str, &str)] = &[
-    ("millrace_app", "INSERT", "inbox"),
-    ("millrace_app", "SELECT", "inbox(org_id)"),
-    ("millrace_app", "SELECT", "inbox(publisher)"),
-    ("millrace_app", "SELECT", "inbox(key)"),
     ("millrace_app", "INSERT", "outbox"),
     ("millrace_app", "SELECT", "parked(publisher)"),
     ("millrace_app", "SELECT", "parked(message_id)"),
@@ -74,6 +70,11 @@ pub(super) const DEFINERS: &[(&str, &str)] = &[
     ("app.cur_org()", "reads the pads of the context key, which no run-time role may"),
     ("app.subject_tag(text)", "tags a user of the tenant in scope with a key that no run-time role may read"),
     (
+        "engine.claim(uuid[],text[],text[],text[])",
+        "claims keys in the inbox, which no run-time role may read or change",
+    ),
+    ("engine.clear_spare_inbox()", "empties the generation of the inbox that nobody asks any more"),
+    (
         "engine.link_customer(text,text,boolean,text)",
         "links a customer to the tenant in scope and to no other, without showing the links of anybody else",
     ),
@@ -81,6 +82,7 @@ pub(super) const DEFINERS: &[(&str, &str)] = &[
         "engine.resolve_link(text,text,boolean,text)",
         "answers whose customer it is without showing the links of anybody else",
     ),
+    ("engine.turn_inbox()", "begins the next generation of the inbox when the present one is old enough"),
 ];
 
 /// Tables of schema `ref`, which hold nothing of any tenant, each with the reason. An adopter's own carries its

@@ -146,6 +146,13 @@ impl Payload for StripeEvent {
         Ok(Self { head, change })
     }
 
+    fn signed_at(&self) -> Option<Timestamp> {
+        self.change.as_ref().map(|change| match change {
+            StripeChange::Subscription(subscription) => subscription.created,
+            StripeChange::Invoice(invoice) => invoice.created,
+        })
+    }
+
     fn tenancy(&self) -> Tenancy {
         let customer = match &self.change {
             None => return Tenancy::Unhandled,
