@@ -121,7 +121,10 @@ impl Consumer {
                 Some(Err(_)) | None => break,
             }
         }
-        Ok(Batch::of(batch, self.loss.clone()))
+        let batch = Batch::of(batch, self.loss.clone());
+        #[cfg(feature = "chaos")]
+        let batch = batch.acked_early().await?;
+        Ok(batch)
     }
 
     async fn receive(&mut self) -> Result<Delivery, AmqpFault> {
@@ -159,6 +162,16 @@ impl Batch {
         let Some(last) = self.ackers.last() else { return Ok(()) };
         let acked = self.loss.or("basic.ack", last.ack(BasicAckOptions { multiple: true })).await?;
         if acked { Ok(()) } else { Err(AmqpFault::Stale) }
+    }
+
+    /// What a consumer must not do: nothing is left for [`Batch::ack`], and a crash from here on loses the messages.
+    #[cfg(feature = "chaos")]
+    async fn acked_early(mut self) -> Result<Self, AmqpFault> {
+        if crate::chaos::sabotaged(crate::chaos::Sabotage::AckBeforeCommit) {
+            let ackers = std::mem::take(&mut self.ackers);
+            Self { deliveries: Vec::new(), ackers, loss: self.loss.clone() }.ack().await?;
+        }
+        Ok(self)
     }
 
     /// Acks each of them by itself, for owners who hold several batches of one channel and settle them in any order.

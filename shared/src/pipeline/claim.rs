@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::fate::Fate;
 use super::open::Parcel;
 use super::road::Step;
+use crate::chaos::{self, Sabotage};
 use crate::contract::TenantId;
 use crate::db::{BatchTx, DbFault};
 
@@ -57,7 +58,7 @@ async fn ask(tx: &mut BatchTx, steps: &[Step<'_>]) -> Result<HashMap<Uuid, Held>
             std::iter::once(message).chain(idempotency)
         })
         .collect();
-    if asked.is_empty() {
+    if asked.is_empty() || chaos::sabotaged(Sabotage::NoInbox) {
         return Ok(HashMap::new());
     }
     let keys: Vec<Uuid> = asked.iter().map(|asked| asked.key).collect();
@@ -87,6 +88,9 @@ enum Taken {
 }
 
 fn take(held: &mut HashMap<Uuid, Held>, key: Uuid, parcel: &Parcel) -> Taken {
+    if chaos::sabotaged(Sabotage::NoInbox) {
+        return Taken::Fresh;
+    }
     // A key that the inbox did not answer for was not claimed.
     let Some(held) = held.get_mut(&key) else { return Taken::Before };
     if held.holder != parcel.message_id() {

@@ -7,6 +7,7 @@ use super::handler::{Prepared, Together};
 use super::open::Parcel;
 use super::resolve::UNRESOLVED_WINDOW;
 use super::road::{Culprits, Interrupted, Road, RoadFault, Step};
+use crate::chaos;
 use crate::contract::TenantId;
 use crate::db::{BatchTx, DbFault, Refusal, ScopedTx, is_contended, is_timeout, user};
 use crate::telemetry::chain;
@@ -114,6 +115,7 @@ async fn together<'t>(
         return Ok((false, tx.release()));
     }
     let Some(first) = prepared.first() else { return Ok((false, tx.release())) };
+    places.iter().for_each(|place| chaos::in_handler(&steps[*place].parcel.wire.body));
     match first.run_together(&mut tx, &prepared).await {
         Ok(Together::All(changes)) if changes.len() == places.len() => {
             for (place, changed) in places.iter().zip(changes) {
@@ -142,6 +144,7 @@ async fn handle<'t>(
         Ok(tx) => tx,
         Err(refused) => return Ok((Ok(fate_of_refusal(refused.why)), refused.scope)),
     };
+    chaos::in_handler(&parcel.wire.body);
     let ended = prepared.run(&mut tx).await.map(Fate::Applied);
     Ok((ended, tx.release()))
 }

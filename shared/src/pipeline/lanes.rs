@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::outbox::{Outbox, OutboxRow};
 use super::road::{Counted, Road, RoadFault};
 use crate::amqp::{AmqpFault, Batch, Consumer, Dialer, Redelivered, Redial, Session};
+use crate::chaos::{self, Point};
 use crate::contract::{Lane, Topology, WorkerName};
 use crate::db::DbFault;
 use crate::lifecycle::Drain;
@@ -227,6 +228,7 @@ impl LaneLoop {
                 () = self.stop.cancelled() => return Ended::Drained,
             };
             drop(in_flight);
+            chaos::pass(Point::BeforeAck);
             if let Err(fault) = batch.ack().await {
                 self.outbox.publish(rows).await;
                 return Ended::Lost(fault);
