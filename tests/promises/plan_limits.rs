@@ -60,7 +60,7 @@ async fn another_plan_makes_room_at_once_and_a_smaller_one_takes_nothing_away() 
     }
     assert_eq!(create("d").await, "rejected:plan_limit");
     assert_eq!(plan("pro").await, "applied");
-    // A rejected command has used nothing up, its key included.
+    // A rejected command has used nothing up.
     assert_eq!(create("e").await, "applied");
     assert_eq!(plan("free").await, "applied");
     assert_eq!(create("f").await, "rejected:plan_limit");

@@ -10,7 +10,7 @@ use super::road::{Culprits, Interrupted, Road, RoadFault, Step};
 use crate::chaos;
 use crate::contract::TenantId;
 use crate::db::{BatchTx, DbFault, Refusal, ScopedTx, is_contended, is_timeout, user};
-use crate::telemetry::chain;
+use crate::telemetry::{chain, fields};
 
 /// How long a message waits for a lock that others hold, before it is dead.
 pub(super) const CONTENDED: Fate = Fate::Wait { code: "contended", window: UNRESOLVED_WINDOW };
@@ -118,6 +118,7 @@ async fn together<'t>(
     places.iter().for_each(|place| chaos::in_handler(&steps[*place].parcel.wire.body));
     match first.run_together(&mut tx, &prepared).await {
         Ok(Together::All(changes)) if changes.len() == places.len() => {
+            metrics::counter!(fields::TOGETHER, "worker" => road.worker.to_string()).increment(places.len() as u64);
             for (place, changed) in places.iter().zip(changes) {
                 steps[*place].fate = Some(Fate::Applied(changed));
             }

@@ -14,6 +14,8 @@ pub const CONNECTIONS: &str = "millrace_http_connections";
 pub const PUBLISHED: &str = "millrace_published_total";
 /// Counter `{worker, outcome}`: messages settled for good.
 pub const SETTLED: &str = "millrace_settled_total";
+/// Counter `{worker}`: messages that a handler applied together with others of their tenant.
+pub const TOGETHER: &str = "millrace_applied_together_total";
 /// Counter `{worker}`: redeliveries that the inbox recognized.
 pub const DUPLICATES: &str = "millrace_duplicates_total";
 /// Counter `{worker, reason}`: messages parked for a later attempt.
