@@ -1,0 +1,315 @@
+//! The statements with which a worker applies a message, one message at a time: what (c) and the bare loop of (e) execute.
+//!
+//! They are those of the engine before it put several messages of a batch into one statement, and return to these wherever
+//! the engine has one message. Each says where the engine has it. The pool's own checks, seals, JSON and everything else that
+//! is no statement are left out, which favours this side.
+
+use millrace::config::Process;
+use millrace::contract::{
+    AuditEvent, Envelope, Lane, MessageId, MessageType, Principal, TenantId, Timestamp, WireMessage,
+};
+use millrace::db::ContextKey;
+use millrace_tests::World;
+use sha2::{Digest as _, Sha256};
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// `shared/src/db/pool.rs`, `AppPool::begin`.
+const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '2s'";
+/// `shared/src/pipeline/claim.rs`: the one statement that follows the inbox's shape.
+const CLAIM: &str = "INSERT INTO engine.inbox (org_id, publisher, key, message_id)
+   SELECT c.org_id, c.publisher, c.key, c.message_id
+   FROM UNNEST($1::text[], $2::text[], $3::bytea[], $4::text[]) AS c (org_id, publisher, key, message_id)
+   ORDER BY c.org_id, c.publisher, c.key
+   ON CONFLICT DO NOTHING RETURNING org_id, publisher, key";
+/// `shared/src/pipeline/resolve.rs`; webhooks alone.
+const RESOLVE: &str = "SELECT engine.resolve_link(l.provider, l.account, l.livemode, l.external_id) AS org
+   FROM UNNEST($1::text[], $2::text[], $3::boolean[], $4::text[])
+     WITH ORDINALITY AS l (provider, account, livemode, external_id, place) ORDER BY l.place";
+/// `shared/src/db/batch.rs`, `BatchTx::scope`.
+const SCOPE: &str = "SELECT set_config('app.ctx', $1, true)";
+/// `shared/src/db/authorize.rs`, `Present::read`.
+const AUTHORIZE: &str = "SELECT app.standing(), m.role, m.session_epoch,
+     EXISTS (SELECT 1 FROM app.removed_members r
+             WHERE r.org_id = $1 AND r.subject = (SELECT app.subject_tag($2)))
+   FROM (SELECT 1) AS one LEFT JOIN app.members m ON m.org_id = $1 AND m.user_id = $2";
+/// `shared/src/pipeline/idempotency.rs`, `reserve`; commands alone.
+const RESERVE: &str = "INSERT INTO app.idempotency_keys (org_id, actor, key, message_id) VALUES ($1, $2, $3, $4)
+   ON CONFLICT (org_id, actor, key) DO NOTHING";
+/// `shared/src/db/batch.rs`, `TenantTx::alone`.
+const ALONE: &str = "SELECT org_id FROM app.tenants WHERE org_id = $1 FOR NO KEY UPDATE";
+/// `workers/src/limits.rs`, `take`.
+const TAKE: &str = "INSERT INTO app.usage_counters AS u (org_id, metric, used)
+   SELECT $1, $2, $3 WHERE $3 <= (SELECT app.limit_of($2))
+   ON CONFLICT (org_id, metric) DO UPDATE SET used = u.used + EXCLUDED.used
+     WHERE u.used + EXCLUDED.used <= (SELECT app.limit_of($2))
+   RETURNING used";
+/// `workers/src/projects/create.rs`.
+const CREATE: &str = "INSERT INTO app.projects (org_id, id, name) VALUES ($1, $2, $3)";
+/// `workers/src/billing/invoices.rs`.
+const INVOICE: &str = "INSERT INTO app.invoices AS i
+     (org_id, provider, invoice_id, subscription_id, status, amount_due, amount_paid, currency, unpaid_since, paid_at)
+   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+   ON CONFLICT (org_id, provider, invoice_id) DO UPDATE SET
+     subscription_id = coalesce(EXCLUDED.subscription_id, i.subscription_id),
+     status = CASE WHEN 'paid' IN (i.status, EXCLUDED.status) THEN 'paid' ELSE 'open' END,
+     amount_due = CASE WHEN i.status = 'paid' THEN i.amount_due ELSE EXCLUDED.amount_due END,
+     amount_paid = greatest(i.amount_paid, EXCLUDED.amount_paid),
+     unpaid_since = CASE WHEN 'paid' IN (i.status, EXCLUDED.status) THEN NULL
+                         ELSE least(i.unpaid_since, EXCLUDED.unpaid_since) END,
+     paid_at = least(i.paid_at, EXCLUDED.paid_at),
+     updated_at = now()
+   RETURNING status";
+/// `workers/src/billing/access.rs`, `standing`.
+const STANDING: &str = "SELECT s.status, s.status_since,
+     (SELECT min(unpaid_since) FROM app.invoices WHERE org_id = $1 AND unpaid_since IS NOT NULL) AS open_since,
+     (SELECT max(paid_at) FROM app.invoices WHERE org_id = $1) AS paid_at
+   FROM (SELECT 1) AS one LEFT JOIN LATERAL (
+     SELECT status, status_since FROM app.subscriptions WHERE org_id = $1
+     ORDER BY status IN ('canceled', 'incomplete_expired'), last_created DESC, subscription_id LIMIT 1
+   ) AS s ON true";
+/// `workers/src/billing/access.rs`, `evaluate`.
+const ACCESS: &str = "INSERT INTO app.access (org_id, level, unpaid_since, evaluated_at) VALUES ($1, $2, $3, $4)
+   ON CONFLICT (org_id) DO UPDATE SET
+     level = EXCLUDED.level, unpaid_since = EXCLUDED.unpaid_since, evaluated_at = EXCLUDED.evaluated_at";
+/// `workers/src/billing/history.rs`.
+const HISTORY: &str = "INSERT INTO app.billing_history (org_id, id, event_id, event_type, object_id, change)
+   VALUES ($1, $2, $3, $4, $5, $6)";
+/// `shared/src/db/batch.rs`, `ScopedTx::leave`.
+const LEAVE: &str = "WITH scope AS MATERIALIZED (SELECT current_setting('app.ctx', true) AS context)
+   SELECT scope.context, set_config('app.ctx', '', true) FROM scope";
+/// `shared/src/pipeline/operations.rs`, `insert`; commands alone.
+const RECORD: &str = "INSERT INTO engine.operations
+     (org_id, publisher, message_id, command, outcome, code, resource_type, resource_id, settled_at)
+   SELECT n.*, $9 FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+     $8::text[]) AS n (org_id, publisher, message_id, command, outcome, code, resource_type, resource_id)
+   ORDER BY n.org_id, n.publisher, n.message_id
+   ON CONFLICT (org_id, publisher, message_id) DO NOTHING";
+/// `shared/src/pipeline/outbox.rs`, `store`.
+const STORE: &str = "INSERT INTO engine.outbox (id, exchange, routing_key, fields, body)
+   SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::bytea[])";
+/// `shared/src/pipeline/outbox.rs`, `delete`; in a transaction of its own, as the relay's role.
+const DELETE: &str = "DELETE FROM engine.outbox WHERE id = ANY($1)";
+
+/// What is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `projects.create` of a user.
+    Command,
+    /// `invoice.payment_succeeded` of a linked customer.
+    Webhook,
+}
+
+/// One message with everything that its statements take.
+pub(crate) struct Message {
+    org: String,
+    customer: String,
+    id: String,
+    key: Vec<u8>,
+    /// The project's name, or the event's id.
+    name: String,
+}
+
+impl Message {
+    /// The message number `n` of a tenant.
+    pub(crate) fn new(org: String, name: String) -> Self {
+        let id = Uuid::now_v7().to_string();
+        let customer = org.replacen("org_", "cus_", 1);
+        Self { key: Sha256::digest(&id).to_vec(), org, customer, id, name }
+    }
+}
+
+/// What all messages of a world have in common.
+pub(crate) struct Statements {
+    context: ContextKey,
+    /// Outbox rows of the size that they have, sealed once: they are deleted unread.
+    audit: WireMessage,
+    event: WireMessage,
+}
+
+impl Statements {
+    pub(crate) fn new(world: &World) -> Self {
+        let context = world.config(Process::Worker).database.context_key.as_ref().map(ContextKey::new);
+        let signer = world.signer("worker");
+        let seal = |name: &str, body: Vec<u8>| {
+            let envelope = Envelope {
+                message_id: MessageId::from(Uuid::now_v7()),
+                message_type: MessageType::parse(name).expect("a type"),
+                schema_version: 1,
+                content_type: "application/json".to_owned(),
+                org_id: Some(TenantId::parse("org_0000").expect("a tenant")),
+                principal: Principal::system("worker"),
+                token: None,
+                origin: None,
+                dedupe_key: None,
+                correlation_id: None,
+                causation_id: None,
+                issued_at: Timestamp::new(OffsetDateTime::now_utc()),
+                expected_version: None,
+            };
+            signer.seal(&envelope, Lane::Main, body).expect("a sealed message")
+        };
+        let event = format!(r#"{{"id":"{}","name":"project 00000000","version":1}}"#, Uuid::now_v7());
+        Self {
+            context: context.expect("a context key"),
+            audit: seal("audit.event", audit_line()),
+            event: seal("projects.created", event.into_bytes()),
+        }
+    }
+
+    /// The setting that puts a tenant in scope, as `shared/src/db/context.rs` makes it.
+    fn context(&self, org: &str) -> String {
+        let (inner, outer) = self.context.pads();
+        let hash = Sha256::new().chain_update(inner).chain_update(org).finalize();
+        format!("{}.{org}", hex::encode(Sha256::new().chain_update(outer).chain_update(hash).finalize()))
+    }
+
+    /// Applies one message in one transaction; returns its outbox rows.
+    pub(crate) async fn apply(
+        &self,
+        connection: &mut PgConnection,
+        kind: Kind,
+        message: &Message,
+    ) -> sqlx::Result<Vec<Uuid>> {
+        let mut tx = connection.begin_with(BEGIN).await?;
+        let (user, id) = ((kind == Kind::Command).then_some("ada"), Uuid::now_v7());
+        if kind == Kind::Webhook {
+            resolve(&mut tx, message).await?;
+        }
+        claim(&mut tx, message).await?;
+        sqlx::query(SCOPE).bind(self.context(&message.org)).fetch_one(&mut *tx).await?;
+        sqlx::query(AUTHORIZE).bind(&message.org).bind(user).fetch_one(&mut *tx).await?;
+        match kind {
+            Kind::Command => create(&mut tx, message, id).await?,
+            Kind::Webhook => pay(&mut tx, message, id).await?,
+        }
+        sqlx::query(LEAVE).fetch_one(&mut *tx).await?;
+        if kind == Kind::Command {
+            record(&mut tx, message, id).await?;
+        }
+        let rows = self.store(&mut tx, kind).await?;
+        tx.commit().await?;
+        Ok(rows)
+    }
+
+    /// The audit event, and the event that a command leads to.
+    async fn store(&self, connection: &mut PgConnection, kind: Kind) -> sqlx::Result<Vec<Uuid>> {
+        let audit = (&self.audit, "millrace.audit", "audit");
+        let event = (kind == Kind::Command).then_some((&self.event, "millrace.events", "projects.created"));
+        let rows: Vec<_> = std::iter::once(audit).chain(event).collect();
+        let ids: Vec<Uuid> = rows.iter().map(|_| Uuid::now_v7()).collect();
+        sqlx::query(STORE)
+            .bind(&ids)
+            .bind(rows.iter().map(|row| row.1).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.2).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.0.fields_json()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.0.body.clone()).collect::<Vec<_>>())
+            .execute(connection)
+            .await?;
+        Ok(ids)
+    }
+}
+
+/// Deletes what a worker has published, as the relay's role.
+pub(crate) async fn delete(connection: &mut PgConnection, rows: &[Uuid]) -> sqlx::Result<()> {
+    let mut tx = connection.begin().await?;
+    sqlx::query(DELETE).bind(rows).execute(&mut *tx).await?;
+    tx.commit().await
+}
+
+async fn resolve(connection: &mut PgConnection, message: &Message) -> sqlx::Result<()> {
+    sqlx::query(RESOLVE)
+        .bind(["stripe"])
+        .bind([""])
+        .bind([false])
+        .bind([&message.customer])
+        .fetch_all(connection)
+        .await
+        .map(drop)
+}
+
+async fn claim(connection: &mut PgConnection, message: &Message) -> sqlx::Result<()> {
+    sqlx::query(CLAIM)
+        .bind([&message.org])
+        .bind(["ingress"])
+        .bind(std::slice::from_ref(&message.key))
+        .bind([&message.id])
+        .fetch_one(connection)
+        .await
+        .map(drop)
+}
+
+async fn create(connection: &mut PgConnection, message: &Message, id: Uuid) -> sqlx::Result<()> {
+    let reserve = sqlx::query(RESERVE).bind(&message.org).bind("user:ada").bind(&message.name).bind(&message.id);
+    reserve.execute(&mut *connection).await?;
+    sqlx::query(ALONE).bind(&message.org).fetch_all(&mut *connection).await?;
+    sqlx::query(TAKE).bind(&message.org).bind("projects").bind(1_i64).fetch_one(&mut *connection).await?;
+    sqlx::query(CREATE).bind(&message.org).bind(id).bind(&message.name).execute(connection).await.map(drop)
+}
+
+async fn pay(connection: &mut PgConnection, message: &Message, id: Uuid) -> sqlx::Result<()> {
+    let now = OffsetDateTime::now_utc();
+    let invoice = format!("in_{}", id.simple());
+    sqlx::query(ALONE).bind(&message.org).fetch_all(&mut *connection).await?;
+    sqlx::query(INVOICE)
+        .bind(&message.org)
+        .bind("stripe")
+        .bind(&invoice)
+        .bind("sub_1")
+        .bind("paid")
+        .bind(2_900_i64)
+        .bind(2_900_i64)
+        .bind("eur")
+        .bind(None::<OffsetDateTime>)
+        .bind(now)
+        .fetch_one(&mut *connection)
+        .await?;
+    sqlx::query(STANDING).bind(&message.org).fetch_one(&mut *connection).await?;
+    let access = sqlx::query(ACCESS).bind(&message.org).bind("full").bind(None::<OffsetDateTime>).bind(now);
+    access.execute(&mut *connection).await?;
+    sqlx::query(HISTORY)
+        .bind(&message.org)
+        .bind(id)
+        .bind(&message.name)
+        .bind("invoice.payment_succeeded")
+        .bind(&invoice)
+        .bind("changed")
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+async fn record(connection: &mut PgConnection, message: &Message, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query(RECORD)
+        .bind([&message.org])
+        .bind(["ingress"])
+        .bind([&message.id])
+        .bind(["projects.create"])
+        .bind(["applied"])
+        .bind([None::<String>])
+        .bind([Some("project")])
+        .bind([Some(id.to_string())])
+        .bind(OffsetDateTime::now_utc())
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+fn audit_line() -> Vec<u8> {
+    let metadata = [("message_id", Uuid::now_v7().to_string()), ("publisher", "ingress".to_owned())];
+    let event = AuditEvent {
+        timestamp: Timestamp::new(OffsetDateTime::now_utc()).to_string(),
+        org_id: "org_0000".to_owned(),
+        actor_id: "user:ada".to_owned(),
+        action: "projects.create".to_owned(),
+        resource_type: "project".to_owned(),
+        resource_id: Uuid::now_v7().to_string(),
+        metadata: metadata.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect(),
+        event_id: Uuid::now_v7(),
+        outcome: "applied".to_owned(),
+        policy_version: "0".repeat(64),
+    };
+    event.render().expect("a line")
+}
