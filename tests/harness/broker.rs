@@ -2,9 +2,30 @@
 
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
 };
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use millrace::contract::{Field, WireMessage};
+
+/// A message's fields as the product sends them.
+pub fn properties(wire: &WireMessage) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    let mut properties = BasicProperties::default();
+    for (field, value) in wire.fields() {
+        properties = match field {
+            Field::MessageId => properties.with_message_id(value.into()),
+            Field::Type => properties.with_type(value.into()),
+            Field::ContentType => properties.with_content_type(value.into()),
+            Field::CorrelationId => properties.with_correlation_id(value.into()),
+            _ => {
+                headers.insert(field.name().into(), AMQPValue::LongString(value.into()));
+                properties
+            }
+        };
+    }
+    properties.with_headers(headers)
+}
 
 /// One connection with one confirm channel.
 pub(crate) struct Broker {
@@ -33,6 +54,11 @@ impl Broker {
         self.channel.queue_declare(queue.into(), durable, FieldTable::default()).await?;
         let plain = QueueBindOptions::default();
         self.channel.queue_bind(queue.into(), exchange.into(), key.into(), plain, FieldTable::default()).await
+    }
+
+    /// Deletes a queue with what is in it.
+    pub(crate) async fn delete(&self, queue: &str) -> lapin::Result<()> {
+        self.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.map(drop)
     }
 
     /// The first message of a queue, which the end of this connection puts back.

@@ -6,8 +6,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use hyper::Method;
 use millrace::config::Process;
 use millrace::contract::{
-    ActorKind, CommandIdentity, Envelope, KeyId, Lane, MessageId, MessageType, Principal, Role, TenantId, Timestamp,
-    WireMessage,
+    ActorKind, CommandIdentity, Envelope, KeyId, Lane, MessageId, MessageType, Principal, Role, Signer, TenantId,
+    Timestamp, WireMessage,
 };
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
@@ -75,6 +75,35 @@ pub fn sign(header: &Value, claims: &Value) -> String {
     format!("{input}.{}", BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
+/// A sealed command.
+///
+/// # Panics
+/// When a name is none.
+pub fn sealed(signer: &Signer, caller: &Caller, name: &str, key: &str, body: &Value) -> WireMessage {
+    let body = body.to_string().into_bytes();
+    let principal = Principal { kind: caller.kind, id: caller.id.clone(), role: caller.role.and_then(Role::parse) };
+    let org = TenantId::parse(&caller.org).expect("a tenant");
+    let command = MessageType::parse(name).expect("a command");
+    let identity = CommandIdentity { org: &org, actor: &principal.actor_id(), command: &command, key, body: &body };
+    let now = OffsetDateTime::now_utc();
+    let envelope = Envelope {
+        message_id: MessageId::of_command(signer.deployment(), &identity),
+        message_type: command.clone(),
+        schema_version: 1,
+        content_type: "application/json".to_owned(),
+        org_id: Some(org.clone()),
+        principal,
+        token: Some(("t".to_owned(), now.unix_timestamp())),
+        origin: None,
+        dedupe_key: Some(key.to_owned()),
+        correlation_id: None,
+        causation_id: None,
+        issued_at: Timestamp::new(now),
+        expected_version: None,
+    };
+    signer.seal(&envelope, Lane::Main, body).expect("a sealed message")
+}
+
 impl World {
     /// Posts a command; `None` when the connection broke.
     pub async fn post_command(&self, base: &str, token: &str, name: &str, key: &str, body: &Value) -> Option<Answer> {
@@ -111,30 +140,16 @@ impl World {
     /// # Panics
     /// When a name is none.
     pub fn sealed_by(&self, publisher: &str, caller: &Caller, name: &str, key: &str, body: &Value) -> WireMessage {
+        sealed(&self.signer(publisher), caller, name, key, body)
+    }
+
+    /// A signer with the first key of a publisher.
+    ///
+    /// # Panics
+    /// When there is no such key.
+    pub fn signer(&self, publisher: &str) -> Signer {
         let keyring = self.config(Process::Worker).publishers.keyring().clone();
-        let signer = keyring.signer(&KeyId::parse(&format!("{publisher}-1")).expect("a key id")).expect("a key");
-        let body = body.to_string().into_bytes();
-        let principal = Principal { kind: caller.kind, id: caller.id.clone(), role: caller.role.and_then(Role::parse) };
-        let org = TenantId::parse(&caller.org).expect("a tenant");
-        let command = MessageType::parse(name).expect("a command");
-        let identity = CommandIdentity { org: &org, actor: &principal.actor_id(), command: &command, key, body: &body };
-        let now = OffsetDateTime::now_utc();
-        let envelope = Envelope {
-            message_id: MessageId::of_command(signer.deployment(), &identity),
-            message_type: command.clone(),
-            schema_version: 1,
-            content_type: "application/json".to_owned(),
-            org_id: Some(org.clone()),
-            principal,
-            token: Some(("t".to_owned(), now.unix_timestamp())),
-            origin: None,
-            dedupe_key: Some(key.to_owned()),
-            correlation_id: None,
-            causation_id: None,
-            issued_at: Timestamp::new(now),
-            expected_version: None,
-        };
-        signer.seal(&envelope, Lane::Main, body).expect("a sealed message")
+        keyring.signer(&KeyId::parse(&format!("{publisher}-1")).expect("a key id")).expect("a key")
     }
 
     /// What became of a command, once something has: `applied`, `rejected:plan_limit`, `denied:role_table`, `dead:…`.

@@ -16,7 +16,8 @@ mod sql;
 mod world;
 
 pub use await_until::eventually;
-pub use caller::{Caller, sign};
+pub use broker::properties;
+pub use caller::{Caller, sealed, sign};
 pub use golden::golden;
 pub use http::{Answer, HttpClient, raw_exchange};
 pub use json_schema::schema_faults;

@@ -8,18 +8,22 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
-/// Variable with the folder of programs that are built already.
-const PROGRAMS: &str = "MILLRACE_PROGRAMS";
-
-/// Path of a program of the workspace, built first if need be, so that plain `cargo test` works.
+/// Path of a program of the workspace. A test builds it first if need be, so that plain `cargo test` works; what is no
+/// test takes those beside itself, which were built as it was. `MILLRACE_PROGRAMS` names another folder.
 ///
 /// # Panics
 /// When the workspace does not build.
 pub fn binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
-        if let Some(folder) = std::env::var_os(PROGRAMS) {
+        if let Some(folder) = std::env::var_os("MILLRACE_PROGRAMS") {
             return folder.into();
+        }
+        let this = std::env::current_exe().expect("this program");
+        let own = this.parent().expect("a folder");
+        // target/debug/deps/<test> stands one below the programs.
+        if !own.ends_with("deps") {
+            return own.to_owned();
         }
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
         let built = std::process::Command::new(env!("CARGO"))
@@ -28,9 +32,7 @@ pub fn binary(name: &str) -> PathBuf {
             .status()
             .expect("cargo");
         assert!(built.success(), "the programs do not build");
-        let test = std::env::current_exe().expect("this program");
-        // target/debug/deps/<test> stands one below the programs.
-        test.parent().and_then(Path::parent).expect("a target folder").to_owned()
+        own.parent().expect("a target folder").to_owned()
     });
     folder.join(name)
 }

@@ -1,9 +1,9 @@
 //! Private PostgreSQL and RabbitMQ, one pair for the whole run, further pairs for tests that break theirs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use millrace_cli::local::{Durability, Guard, Place, Postgres, RabbitMq};
+use millrace_cli::local::{Durability, Guard, LocalError, Place, Postgres, RabbitMq};
 use tokio::sync::Mutex;
 
 /// One pair of servers.
@@ -13,6 +13,7 @@ pub struct Servers {
     /// Likewise.
     pub rabbit: Mutex<RabbitMq>,
     marker: String,
+    data: PathBuf,
     _guard: Guard,
 }
 
@@ -22,17 +23,29 @@ impl Servers {
     /// # Panics
     /// When a server does not start; the message names the log.
     pub async fn start() -> Self {
+        Self::with(Durability::Relaxed).await.unwrap_or_else(|fault| panic!("{fault}"))
+    }
+
+    /// Starts a pair whose commits and confirms survive the loss of power, as in production.
+    ///
+    /// # Errors
+    /// A server is not installed or does not start; the message says what to do.
+    pub async fn durable() -> Result<Self, LocalError> {
+        Self::with(Durability::Full).await
+    }
+
+    async fn with(durability: Durability) -> Result<Self, LocalError> {
         let folder = std::env::temp_dir().join(format!("millrace-test-{}", uuid::Uuid::now_v7().simple()));
         let place = place(&folder);
-        let guard = Guard::tie(&place, &[folder, place.data.clone()]).expect("a guard");
-        let (postgres, rabbit) = tokio::join!(Postgres::start(&place, Durability::Relaxed), RabbitMq::start(&place));
-        let marker = place.marker.clone();
-        Self {
-            postgres: Mutex::new(postgres.expect("PostgreSQL")),
-            rabbit: Mutex::new(rabbit.expect("RabbitMQ")),
-            marker,
-            _guard: guard,
-        }
+        let guard = Guard::tie(&place, &[folder, place.data.clone()])?;
+        let (postgres, rabbit) = tokio::join!(Postgres::start(&place, durability), RabbitMq::start(&place));
+        let Place { marker, data, .. } = place;
+        Ok(Self { postgres: Mutex::new(postgres?), rabbit: Mutex::new(rabbit?), marker, data, _guard: guard })
+    }
+
+    /// Where both keep their data.
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
     /// Value of the marker that lets the guard find processes of this pair.

@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hyper::Method;
 use lapin::BasicProperties;
-use lapin::types::{AMQPValue, FieldTable};
 use millrace::config::{Config, Process, start};
-use millrace::contract::{Exchange, Field, Topology, WireMessage};
+use millrace::contract::{Exchange, Topology, WireMessage};
 use millrace_cli::{BrokerAdmin, apply_topology, bootstrap, migrate};
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::Connection as _;
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, properties};
 use crate::caller::ISSUER_SECRET;
 use crate::http::{Answer, HttpClient};
 use crate::programs::{Program, run_cli};
@@ -71,6 +71,11 @@ impl World {
     /// A world on servers of its own, which the test may stop.
     pub async fn alone() -> Self {
         Self::on(ServersOf::Own(Box::new(Servers::start().await))).await
+    }
+
+    /// A world on servers that whoever asks has started.
+    pub async fn on_servers(servers: &'static Servers) -> Self {
+        Self::on(ServersOf::Shared(servers)).await
     }
 
     async fn on(servers: ServersOf) -> Self {
@@ -130,6 +135,11 @@ impl World {
             .replace("{amqp}", &format!("{host}:{port}"))
             .replace("{postgres}", &self.servers.postgres.lock().await.port().to_string());
         std::fs::write(self.config_path(), toml).expect("a configuration");
+    }
+
+    /// Name of its database and of its vhost.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The world's `millrace.toml`.
@@ -243,8 +253,13 @@ impl World {
 
     /// Signs a body with the world's secret and posts it to the billing endpoint; `None` when the connection broke.
     pub async fn post(&self, base: &str, body: Vec<u8>) -> Option<Answer> {
-        let signature = signature(SECRETS[0], OffsetDateTime::now_utc().unix_timestamp(), &body);
+        let signature = self.signature(&body);
         self.post_signed(base, body, &signature).await
+    }
+
+    /// The world's signature of a body at this moment.
+    pub fn signature(&self, body: &[u8]) -> String {
+        signature(SECRETS[0], OffsetDateTime::now_utc().unix_timestamp(), body)
     }
 
     /// Posts a body under a signature header of the test's own making.
@@ -336,21 +351,7 @@ impl World {
     /// # Panics
     /// When the broker does not take it.
     pub async fn enqueue_to(&self, exchange: &str, key: &str, wire: &WireMessage) {
-        let mut headers = FieldTable::default();
-        let mut properties = BasicProperties::default();
-        for (field, value) in wire.fields() {
-            properties = match field {
-                Field::MessageId => properties.with_message_id(value.into()),
-                Field::Type => properties.with_type(value.into()),
-                Field::ContentType => properties.with_content_type(value.into()),
-                Field::CorrelationId => properties.with_correlation_id(value.into()),
-                _ => {
-                    headers.insert(field.name().into(), AMQPValue::LongString(value.into()));
-                    properties
-                }
-            };
-        }
-        self.publish(exchange, key, properties.with_headers(headers), &wire.body).await;
+        self.publish(exchange, key, properties(wire), &wire.body).await;
     }
 
     /// Puts a message of the test's own making into an exchange.
@@ -404,9 +405,32 @@ impl World {
         self.broker().await.peek(queue).await.expect("a look into the queue")
     }
 
+    /// The broker's address with a login that may do everything there.
+    pub async fn broker_url(&self) -> String {
+        self.servers.rabbit.lock().await.amqp_url(&self.name)
+    }
+
     async fn broker(&self) -> Broker {
-        let url = self.servers.rabbit.lock().await.amqp_url(&self.name);
+        let url = self.broker_url().await;
         eventually("the broker answers", async || Broker::connect(&url).await.ok()).await
+    }
+
+    /// Ends a world that is measured and promises nothing: whatever is left in its database and its queues is dropped.
+    ///
+    /// # Panics
+    /// When the broker does not answer.
+    pub async fn discard(mut self) {
+        self.finished = true;
+        let contract = millrace::builtin().check().expect("a contract");
+        let broker = self.broker().await;
+        for queue in Topology::of(&contract).queues {
+            broker.delete(&queue.name).await.expect("a deleted queue");
+        }
+        let superuser = self.servers.postgres.lock().await.superuser_url("postgres");
+        self.pool.close().await;
+        let drop = sqlx::AssertSqlSafe(format!("DROP DATABASE {} WITH (FORCE)", self.name));
+        let mut connection = PgConnection::connect(&superuser).await.expect("a connection");
+        sqlx::raw_sql(drop).execute(&mut connection).await.expect("a dropped database");
     }
 
     /// Ends the test: every queue is empty, nothing waits in the outbox, and only what was declared is parked or dead.
