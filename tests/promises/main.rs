@@ -9,6 +9,7 @@ mod commands;
 mod configuration;
 mod crash;
 mod isolation;
+mod lanes;
 mod membership;
 mod openapi;
 mod operations;
