@@ -36,7 +36,7 @@ pub(super) const TABLE: &[Part] = &[
     part("shared/src/lifecycle", PLAIN),
     part("shared/src/retry", PLAIN),
     part("shared/src/auditlog", PLAIN),
-    part("shared/src/rates", &["contract", "telemetry"]),
+    part("shared/src/rates", &["contract", "telemetry", "rates"]),
     part("shared/src/db", &["contract", "config", "telemetry", "lifecycle", "retry", "auditlog", "db"]),
     part("shared/src/amqp", &["contract", "config", "telemetry", "lifecycle", "retry", "auditlog", "amqp"]),
     part("shared/src/client", &["contract", "telemetry", "rates", "amqp", "client", "config::Login"]),
