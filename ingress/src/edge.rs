@@ -111,11 +111,6 @@ impl Edge {
         self.enqueue.ready_check()
     }
 
-    /// What has to be done beside the requests, for as long as it is polled.
-    pub(crate) async fn tidy_up(&self) {
-        self.rates.forget_the_idle().await;
-    }
-
     pub(crate) async fn answer(&self, request: Request<Incoming>, dialogue: &Dialogue) -> Result<Answer, Infallible> {
         let began = Instant::now();
         let bodyless = request.body().is_end_stream();
@@ -146,7 +141,10 @@ impl Edge {
     async fn webhook(&self, source: &Arc<Source>, head: Parts, body: Incoming) -> Result<Answer, Refusal> {
         let body = self.body(body).await?;
         let webhook = Webhook::received(Arc::clone(source), head.headers, body);
-        self.enqueue.webhook(webhook.verify(OffsetDateTime::now_utc())?).await?;
+        // Only what is verified counts: a stranger's forgeries must not use up anybody's rate.
+        let webhook = webhook.verify(OffsetDateTime::now_utc())?;
+        let lane = self.rates.webhook(webhook.sender()).map_err(Refusal::SourceTooFast)?;
+        self.enqueue.webhook(webhook, lane).await?;
         Ok(response::received())
     }
 
@@ -158,7 +156,7 @@ impl Edge {
             return Err(CommandFault::Forbidden(rule).into());
         }
         let asked = command.head(&head.headers)?;
-        let lane = self.rates.lane(&caller.org).map_err(CommandFault::from)?;
+        let lane = self.rates.command(&caller.org).map_err(CommandFault::from)?;
         let body = self.body(body).await?;
         let envelope = command.envelope(self.enqueue.deployment(), &caller, asked, &body, now)?;
         if !self.enqueue.covers(&envelope) {

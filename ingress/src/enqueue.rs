@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use millrace::amqp::{PublishFault, Publisher};
 use millrace::contract::{Envelope, Keyring, Lane, MessageId, OperationId, PublisherName, Route, Signer, TenantId};
 use millrace::lifecycle::ReadyCheck;
+use millrace::rates::LaneCounts;
 use tokio::sync::Mutex;
 
 use crate::response::Refusal;
@@ -20,21 +21,23 @@ pub(crate) struct Enqueue {
     signer: Signer,
     keyring: Keyring,
     publisher: Publisher,
+    counts: LaneCounts,
 }
 
 impl Enqueue {
     pub(crate) fn new(signer: Signer, keyring: Keyring, publisher: Publisher) -> Self {
-        Self { signer, keyring, publisher }
+        let counts = LaneCounts::new(signer.publisher());
+        Self { signer, keyring, publisher, counts }
     }
 
     /// Returns when a queue holds the webhook.
     ///
     /// # Errors
     /// The broker did not confirm; or an envelope longer than the wire takes, which the start has ruled out.
-    pub(crate) async fn webhook(&self, webhook: Webhook<Verified>) -> Result<(), Refusal> {
-        let route = webhook.route().clone();
+    pub(crate) async fn webhook(&self, webhook: Webhook<Verified>, lane: Lane) -> Result<(), Refusal> {
+        let route = webhook.route(lane).clone();
         let (envelope, body) = webhook.into_envelope(self.signer.deployment());
-        self.message(&envelope, &route, Lane::Main, body).await
+        self.message(&envelope, &route, lane, body).await
     }
 
     /// Returns when a queue holds the message.
@@ -50,7 +53,9 @@ impl Enqueue {
     ) -> Result<(), Refusal> {
         let wire = self.signer.seal(envelope, lane, body)?;
         tracing::debug!(message.id = %envelope.message_id, "publishing");
-        Ok(self.publisher.publish(route.clone(), Arc::new(wire)).await?)
+        self.publisher.publish(route.clone(), Arc::new(wire)).await?;
+        self.counts.count(self.signer.lane(lane));
+        Ok(())
     }
 
     /// Whose messages it seals.

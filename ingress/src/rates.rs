@@ -1,69 +1,70 @@
-//! Token buckets: how fast one tenant may send commands, and how often one principal's refusals are audited.
+//! How fast tenants may send commands and sources webhooks, and how often one principal's refusals are audited.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use millrace::config::LimitsConfig;
 use millrace::contract::{Lane, TenantId};
+use millrace::rates::{Buckets, SoftRate};
+
+use crate::webhooks::Sender;
 
 /// Refusals of one principal that are audited at once; one more comes every [`REFUSAL_PERIOD`].
 const REFUSAL_BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
 const REFUSAL_PERIOD: Duration = Duration::from_secs(10);
-/// How often full buckets, which say nothing, are forgotten.
-const SWEEP: Duration = Duration::from_secs(60);
 
-/// A tenant beyond its hard rate.
+/// A tenant or a source beyond its hard rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the tenant sends faster than limits.hard_rate")]
 pub(crate) struct TooFast {
-    /// Whole seconds after which a command is taken again, at least one.
+    /// Whole seconds after which another is taken, at least one.
     pub(crate) retry_after: u64,
 }
 
-/// All buckets of this process, by tenant and by principal.
+/// All buckets of this process.
 #[derive(Debug)]
 pub(crate) struct Rates {
-    soft: DefaultKeyedRateLimiter<TenantId>,
-    hard: DefaultKeyedRateLimiter<TenantId>,
-    refusals: DefaultKeyedRateLimiter<(TenantId, String)>,
-    clock: DefaultClock,
+    tenants: SoftRate,
+    tenants_hard: Option<Buckets>,
+    senders: SoftRate,
+    sources_hard: Option<Buckets>,
+    refusals: Buckets,
 }
 
 impl Rates {
     pub(crate) fn new(limits: &LimitsConfig) -> Self {
-        let refusals = Quota::with_period(REFUSAL_PERIOD).unwrap_or(Quota::per_minute(NonZeroU32::MIN));
         Self {
-            soft: RateLimiter::keyed(Quota::per_second(limits.soft_rate)),
-            hard: RateLimiter::keyed(Quota::per_second(limits.hard_rate)),
-            refusals: RateLimiter::keyed(refusals.allow_burst(REFUSAL_BURST)),
-            clock: DefaultClock::default(),
+            tenants: SoftRate::new(limits.soft_rate),
+            tenants_hard: limits.hard_rate.map(Buckets::per_second),
+            senders: SoftRate::new(limits.webhook_soft_rate),
+            sources_hard: limits.source_hard_rate.map(Buckets::per_second),
+            refusals: Buckets::one_every(REFUSAL_PERIOD, REFUSAL_BURST),
         }
     }
 
     /// Takes one command of a tenant, and says for which lane.
-    pub(crate) fn lane(&self, org: &TenantId) -> Result<Lane, TooFast> {
-        if let Err(full) = self.hard.check_key(org) {
-            let wait = full.wait_time_from(self.clock.now());
-            return Err(TooFast { retry_after: wait.as_secs() + 1 });
-        }
-        Ok(if self.soft.check_key(org).is_ok() { Lane::Main } else { Lane::Overflow })
+    pub(crate) fn command(&self, org: &TenantId) -> Result<Lane, TooFast> {
+        within(self.tenants_hard.as_ref(), org)?;
+        Ok(self.tenants.lane(org))
+    }
+
+    /// Takes one verified webhook, and says for which lane. Nobody's flood refuses another's event: only a source as a
+    /// whole has a hard rate, and only where it is configured.
+    pub(crate) fn webhook(&self, sender: Sender<'_>) -> Result<Lane, TooFast> {
+        within(self.sources_hard.as_ref(), sender.source)?;
+        Ok(self.senders.lane(&sender))
     }
 
     /// Is this refusal of a principal to be audited? Beyond its rate it is only counted.
     pub(crate) fn audits(&self, org: &TenantId, actor: &str) -> bool {
-        self.refusals.check_key(&(org.clone(), actor.to_owned())).is_ok()
+        self.refusals.take(&(org, actor)).is_ok()
     }
+}
 
-    /// Forgets idle tenants for as long as it is polled, so that memory follows those who send now.
-    pub(crate) async fn forget_the_idle(&self) {
-        loop {
-            tokio::time::sleep(SWEEP).await;
-            self.soft.retain_recent();
-            self.hard.retain_recent();
-            self.refusals.retain_recent();
-        }
+fn within(hard: Option<&Buckets>, sender: &(impl std::hash::Hash + ?Sized)) -> Result<(), TooFast> {
+    match hard.map(|buckets| buckets.take(&sender)) {
+        Some(Err(wait)) => Err(TooFast { retry_after: wait.as_secs() + 1 }),
+        Some(Ok(())) | None => Ok(()),
     }
 }
 
@@ -72,17 +73,32 @@ mod tests {
     use super::*;
 
     fn rates(soft: u32, hard: u32) -> Rates {
-        let rate = |n| NonZeroU32::new(n).unwrap();
-        Rates::new(&LimitsConfig { soft_rate: rate(soft), hard_rate: rate(hard) })
+        let (soft, hard) = (NonZeroU32::new(soft), NonZeroU32::new(hard));
+        let limits = LimitsConfig { soft_rate: soft, hard_rate: hard, webhook_soft_rate: soft, source_hard_rate: hard };
+        Rates::new(&limits)
     }
 
     #[test]
     fn a_tenant_overflows_and_is_then_refused_while_another_is_not() {
         let (rates, acme, globex) = (rates(2, 4), TenantId::parse("acme").unwrap(), TenantId::parse("globex").unwrap());
-        let lanes: Vec<_> = (0..5).map(|_| rates.lane(&acme)).collect();
+        let lanes: Vec<_> = (0..5).map(|_| rates.command(&acme)).collect();
         assert_eq!(lanes[..4], [Ok(Lane::Main), Ok(Lane::Main), Ok(Lane::Overflow), Ok(Lane::Overflow)]);
         assert!(lanes[4].is_err_and(|too_fast| too_fast.retry_after >= 1));
-        assert_eq!(rates.lane(&globex), Ok(Lane::Main));
+        assert_eq!(rates.command(&globex), Ok(Lane::Main));
+    }
+
+    #[test]
+    fn a_customer_overflows_alone_and_only_its_source_as_a_whole_is_refused() {
+        let sender = |source, id| Sender { source, id };
+        let edge = rates(2, 6);
+        let flood: Vec<_> = (0..4).map(|_| edge.webhook(sender("stripe", Some("cus_1")))).collect();
+        assert_eq!(flood, [Ok(Lane::Main), Ok(Lane::Main), Ok(Lane::Overflow), Ok(Lane::Overflow)]);
+        assert_eq!(edge.webhook(sender("stripe", Some("cus_2"))), Ok(Lane::Main));
+        assert_eq!(edge.webhook(sender("stripe", None)), Ok(Lane::Main));
+        assert!(edge.webhook(sender("stripe", Some("cus_3"))).is_err());
+        assert_eq!(edge.webhook(sender("github", Some("cus_1"))), Ok(Lane::Main));
+        let unbounded = rates(1, 0);
+        assert!((0..10_000).all(|_| unbounded.webhook(sender("stripe", Some("cus_1"))).is_ok()));
     }
 
     #[test]

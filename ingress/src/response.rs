@@ -12,6 +12,7 @@ use millrace::telemetry::fields;
 
 use crate::authenticate::{Answer as Whom, Unauthenticated};
 use crate::commands::CommandFault;
+use crate::rates::TooFast;
 use crate::reads::ReadFault;
 use crate::webhooks::WebhookFault;
 
@@ -37,6 +38,8 @@ pub(crate) enum Refusal {
     BodyBroken,
     #[error(transparent)]
     Webhook(#[from] WebhookFault),
+    #[error("the source sends faster than limits.source_hard_rate")]
+    SourceTooFast(TooFast),
     #[error(transparent)]
     Caller(#[from] Unauthenticated),
     #[error(transparent)]
@@ -54,6 +57,7 @@ impl Refusal {
     fn reason(&self) -> &'static str {
         match self {
             Self::Webhook(fault) => fault.reason(),
+            Self::SourceTooFast(_) => "source_rate_limited",
             Self::Caller(fault) => fault.reason(),
             Self::Command(CommandFault::Forbidden(rule)) => rule.as_str(),
             Self::Command(CommandFault::OutsideGrant) => "edge_outside_grant",
@@ -72,6 +76,7 @@ impl Refusal {
             Self::Webhook(WebhookFault::Signature(_)) => "invalid_signature",
             Self::Webhook(WebhookFault::Livemode) => "livemode_mismatch",
             Self::Webhook(WebhookFault::Malformed(_)) => "malformed_event",
+            Self::SourceTooFast(_) => "rate_limited",
             Self::Caller(fault) => match fault.answer() {
                 Whom::Unauthorized => "unauthenticated",
                 // The token is authentic, so its bearer may know what it lacks.
@@ -92,6 +97,7 @@ impl Refusal {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken | Self::Webhook(_) => StatusCode::BAD_REQUEST,
+            Self::SourceTooFast(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Caller(fault) => match fault.answer() {
                 Whom::Unauthorized => StatusCode::UNAUTHORIZED,
                 Whom::Forbidden => StatusCode::FORBIDDEN,
@@ -114,7 +120,7 @@ impl Refusal {
             | Self::BodyBroken
             | Self::Caller(_) => true,
             Self::Command(fault) => fault.precedes_body(),
-            Self::Webhook(_) | Self::Read(_) | Self::Seal(_) | Self::Broker(_) => false,
+            Self::Webhook(_) | Self::SourceTooFast(_) | Self::Read(_) | Self::Seal(_) | Self::Broker(_) => false,
         }
     }
 
@@ -140,7 +146,7 @@ impl Refusal {
             Self::Caller(_) | Self::Read(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
                 drop(headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS)));
             }
-            Self::Command(CommandFault::TooFast(too_fast)) => {
+            Self::SourceTooFast(too_fast) | Self::Command(CommandFault::TooFast(too_fast)) => {
                 drop(headers.insert(RETRY_AFTER, HeaderValue::from(too_fast.retry_after)));
             }
             Self::Broker(_) => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS))),

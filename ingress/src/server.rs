@@ -99,7 +99,6 @@ impl Listening {
         tokio::select! {
             // Ends with the port, which it owns.
             () = self.accept(&connections, &cut, &drain) => {}
-            () = edge.tidy_up() => {}
             () = drain.started() => {}
         }
         connections.close();

@@ -12,6 +12,7 @@ pub mod contract;
 pub mod db;
 pub mod lifecycle;
 pub mod pipeline;
+pub mod rates;
 pub mod retry;
 pub mod telemetry;
 

@@ -225,6 +225,32 @@ async fn the_ingress_asks_for_what_reads_need_only_where_a_reader_is_configured(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rates_are_numbers_in_order_or_off() {
+    let folder = Folder::sound();
+    let file = folder.path().display().to_string();
+    let check = async |rates: [(&str, &str); 4]| {
+        let rates = rates.map(|(key, rate)| (format!("MILLRACE__LIMITS__{key}"), rate.to_owned()));
+        let mut environment: Vec<(&str, &str)> = rates.iter().map(|(key, rate)| (&**key, &**rate)).collect();
+        environment.push(("MILLRACE_CONFIG", &file));
+        run("millrace", &["check-config"], &environment).await
+    };
+    let keys = ["SOFT_RATE", "HARD_RATE", "WEBHOOK_SOFT_RATE", "SOURCE_HARD_RATE"];
+    for sound in [["off"; 4], ["1", "1", "1000000", "1000000"], ["off", "5", "9", "off"]] {
+        let ended = check(std::array::from_fn(|n| (keys[n], sound[n]))).await;
+        assert_eq!(ended.code, 0, "{sound:?}: {}", ended.err);
+    }
+    let mistaken = [
+        (["fast", "0", "9", "3"], ["soft_rate", "hard_rate", "webhook_soft_rate"]),
+        (["6", "5", "-1", "1000001"], ["soft_rate", "webhook_soft_rate", "source_hard_rate"]),
+    ];
+    for (rates, places) in mistaken {
+        let ended = check(std::array::from_fn(|n| (keys[n], rates[n]))).await;
+        let places = places.map(|key| format!("limits.{key}"));
+        assert_eq!((ended.code, ended.places()), (64, BTreeSet::from(places)), "{}", ended.err);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_file_and_a_file_that_is_no_toml_end_with_64() {
     let folder = Folder::sound();
     let nowhere = folder.folder.path().join("nowhere.toml").display().to_string();

@@ -10,6 +10,7 @@ mod configuration;
 mod crash;
 mod inbox;
 mod isolation;
+mod lanes;
 mod membership;
 mod openapi;
 mod operations;

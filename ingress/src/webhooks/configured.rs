@@ -4,7 +4,7 @@ use hmac::digest::InvalidLength;
 use hmac::{Hmac, KeyInit};
 use hyper::HeaderMap;
 use millrace::config::{Dedupe, Encoding, Grammar, SignatureConfig, SignedPart, TimeFormat, Value};
-use millrace::contract::{Malformed, Timestamp, is_clean};
+use millrace::contract::{Malformed, Tenancy, Timestamp, is_clean};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -42,7 +42,13 @@ pub(super) fn verify(
         });
     }
     let secret = matching(&source.secrets, &parts, &candidates(config, header))?;
-    Ok(Proof { secret, event_id: event_id(config, headers, body)? })
+    let event_id = event_id(config, headers, body)?;
+    // A body that its payload does not know is taken all the same: a worker says what becomes of it.
+    let sender = match (source.tenancy)(body) {
+        Ok(Tenancy::Link(link)) => Some(link.sender()),
+        Ok(Tenancy::Envelope | Tenancy::Unhandled) | Err(_) => None,
+    };
+    Ok(Proof { secret, event_id, sender })
 }
 
 fn seconds(format: TimeFormat, text: &[u8]) -> Option<i64> {

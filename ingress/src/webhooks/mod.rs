@@ -31,7 +31,7 @@ use metrics::Counter;
 use millrace::config::{Scheme, SourceConfig, SourceSecret};
 use millrace::contract::{
     CheckedContract, Envelope, Lane, Malformed, MessageId, MessageType, Origin, Principal, Provider, Route, Signer,
-    Timestamp, WireFault,
+    Tenancy, Timestamp, WireFault,
 };
 use millrace::telemetry::fields;
 use sha2::Sha256;
@@ -87,7 +87,9 @@ pub struct Source {
     name: String,
     scheme: Scheme,
     message_type: MessageType,
-    route: Route,
+    tenancy: fn(&[u8]) -> Result<Tenancy, Malformed>,
+    main: Route,
+    overflow: Route,
     livemode: Option<bool>,
     tolerance: Duration,
     secrets: Vec<Secret>,
@@ -100,19 +102,23 @@ impl Source {
     /// # Errors
     /// [`SourceFault`].
     pub fn new(config: &SourceConfig, contract: &CheckedContract, signer: &Signer) -> Result<Self, SourceFault> {
-        let route = contract.route(&config.message_type, signer.lane(Lane::Main));
+        let entry = contract.payload(config.message_type.as_str());
+        let entry = entry.ok_or_else(|| SourceFault::Unrouted(config.name.clone()))?;
+        let route = |lane| Route::work(&entry.worker, signer.lane(lane));
         let source = Self {
             name: config.name.clone(),
             scheme: config.scheme.clone(),
             message_type: config.message_type.clone(),
-            route: route.ok_or_else(|| SourceFault::Unrouted(config.name.clone()))?,
+            tenancy: entry.tenancy,
+            main: route(Lane::Main),
+            overflow: route(Lane::Overflow),
             livemode: config.livemode,
             tolerance: config.tolerance,
             secrets: config.secrets.iter().map(|secret| Secret::new(config, secret)).collect::<Result<_, _>>()?,
         };
         let longest = "x".repeat(LONGEST_EVENT_ID);
         for secret in 0..source.secrets.len() {
-            let proof = Proof { secret, event_id: longest.clone() };
+            let proof = Proof { secret, event_id: longest.clone(), sender: None };
             let envelope = source.envelope(&proof, Timestamp::new(OffsetDateTime::UNIX_EPOCH), signer.deployment());
             let sealed = signer.seal(&envelope, Lane::Main, Vec::new());
             sealed.map_err(|fault| SourceFault::TooLong(source.name.clone(), fault))?;
@@ -195,6 +201,17 @@ struct Proof {
     secret: usize,
     /// The provider's id of the event, from signed content.
     event_id: String,
+    /// The account or customer that the event is about, from signed content.
+    sender: Option<String>,
+}
+
+/// Whose rate a webhook counts towards: its tenant is not known here, but what leads to it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sender<'w> {
+    /// The source.
+    pub source: &'w str,
+    /// The account or customer, where the event is about one.
+    pub id: Option<&'w str>,
 }
 
 /// State of a webhook as it arrived: anybody may have sent it.
@@ -221,13 +238,6 @@ impl<State> fmt::Debug for Webhook<State> {
     }
 }
 
-impl<State> Webhook<State> {
-    /// Where its message goes.
-    pub fn route(&self) -> &Route {
-        &self.source.route
-    }
-}
-
 impl Webhook<Unverified> {
     /// A request to the path of `source`, with the body's bytes exactly as they arrived.
     pub fn received(source: Arc<Source>, headers: HeaderMap, body: Vec<u8>) -> Self {
@@ -246,6 +256,19 @@ impl Webhook<Unverified> {
 }
 
 impl Webhook<Verified> {
+    /// Whose rate it counts towards.
+    pub fn sender(&self) -> Sender<'_> {
+        Sender { source: &self.source.name, id: self.state.proof.sender.as_deref() }
+    }
+
+    /// Where its message goes.
+    pub fn route(&self, lane: Lane) -> &Route {
+        match lane {
+            Lane::Main => &self.source.main,
+            Lane::Overflow => &self.source.overflow,
+        }
+    }
+
     /// The metadata of its message in `deployment`, and the untouched body.
     pub fn into_envelope(self, deployment: &str) -> (Envelope, Vec<u8>) {
         let envelope = self.source.envelope(&self.state.proof, self.state.received, deployment);

@@ -4,7 +4,7 @@
 use hmac::digest::InvalidLength;
 use hmac::{Hmac, KeyInit};
 use hyper::HeaderMap;
-use millrace::contract::payloads::StripeHead;
+use millrace::contract::payloads::StripeEvent;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
@@ -27,11 +27,12 @@ pub(super) fn verify(source: &Source, headers: &HeaderMap, body: &[u8], now: i64
     check_time(signature.seconds, now, source.tolerance)?;
     let candidates: Vec<[u8; 32]> = signature.candidates().collect();
     let secret = matching(&source.secrets, &[signature.time, b".", body], &candidates)?;
-    let head = StripeHead::read(body)?;
-    match (source.livemode, head.livemode) {
-        (Some(expected), Some(found)) if expected != found => Err(WebhookFault::Livemode),
-        _ => Ok(Proof { secret, event_id: head.id }),
+    let (head, change) = StripeEvent::read(body)?;
+    if source.livemode.zip(head.livemode).is_some_and(|(expected, found)| expected != found) {
+        return Err(WebhookFault::Livemode);
     }
+    let customer = || change.ok().flatten().map(|change| change.customer().to_owned());
+    Ok(Proof { secret, event_id: head.id, sender: head.account.or_else(customer) })
 }
 
 /// A header with a time. Its signatures are read where they are compared.

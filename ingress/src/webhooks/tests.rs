@@ -253,6 +253,34 @@ fn what_is_authentic_but_no_event_is_told_apart() {
 }
 
 #[test]
+fn a_webhook_counts_towards_its_account_else_its_customer_else_its_source() {
+    let sender_of = |body: &str| {
+        let webhook = verify_at(
+            source("stripe", &[("s1", NEW)]),
+            &[header(NEW, NOW, body.as_bytes()).as_bytes()],
+            body.as_bytes(),
+            NOW,
+        );
+        let webhook = webhook.unwrap();
+        assert_eq!(webhook.sender().source, "stripe");
+        webhook.sender().id.map(str::to_owned)
+    };
+    let object =
+        r#""data":{"object":{"id":"in_1","customer":{"id":"cus_1"},"amount_due":1,"amount_paid":1,"currency":"eur"}}"#;
+    let event = |kind: &str, rest: &str| {
+        format!(r#"{{"id":"evt_1","type":"{kind}","created":1700000000,"livemode":false,{rest}}}"#)
+    };
+    let paid = |rest: &str| event("invoice.payment_succeeded", rest);
+    assert_eq!(sender_of(&paid(object)).as_deref(), Some("cus_1"));
+    let connected = format!(r#""account":"acct_1",{object}"#);
+    assert_eq!(sender_of(&paid(&connected)).as_deref(), Some("acct_1"));
+    assert_eq!(sender_of(&event("charge.succeeded", &connected)).as_deref(), Some("acct_1"));
+    // What names nobody, or not in the shape of its type, is taken all the same.
+    assert_eq!(sender_of(&event("charge.succeeded", object)), None);
+    assert_eq!(sender_of(&paid(r#""data":{"object":{"customer":"cus_1"}}"#)), None);
+}
+
+#[test]
 fn a_source_whose_events_would_not_fit_the_wire_is_found_at_the_start() {
     let name = "n".repeat(54);
     assert!(prepared(&config(&name, &[("s1", NEW)])).is_ok());

@@ -1,5 +1,6 @@
 //! Publishing commands: checked, sealed, routed by the contract, confirmed.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +12,15 @@ use crate::contract::{
     self, CheckedContract, CommandIdentity, Envelope, Grant, Lane, MessageId, Payload, PayloadEntry, Principal, Role,
     Route, Signer, TenantId, Tenants, Timestamp,
 };
+use crate::rates::{LaneCounts, SoftRate};
 
 /// Bound of one publish from the call to the broker's confirm.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bound of the first connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Commands of one tenant a second in the main lane, unless [`CommandPublisher::with_soft_rate`] says otherwise. The edge
+/// has the same by default.
+const SOFT_RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(49);
 
 /// What a command may carry beside its body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,12 +33,17 @@ pub struct CommandOptions {
     pub causation_id: Option<MessageId>,
 }
 
-/// Publishes commands under one key. Cloning shares the connection, which is rebuilt whenever it is lost.
+/// Publishes commands under one key. Cloning shares the connection, which is rebuilt whenever it is lost, and the rates.
+///
+/// A key without the main lane reaches overflow alone. With it a tenant's commands go to main within the soft rate, and to
+/// overflow beyond it; none is refused for its rate. The rate is of this publisher and its clones, counted in memory.
 #[derive(Debug, Clone)]
 pub struct CommandPublisher {
     publisher: Publisher,
     signer: Signer,
     contract: Arc<CheckedContract>,
+    soft_rate: Arc<SoftRate>,
+    counts: LaneCounts,
 }
 
 impl CommandPublisher {
@@ -47,7 +57,20 @@ impl CommandPublisher {
         let publisher = Publisher::start(account.dialer(), PUBLISH_TIMEOUT);
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, publisher.connected()).await;
         connected.map_err(|_| AmqpFault::DialTimeout)?;
-        Ok(Self { publisher, signer: signer(account, key, contract), contract: Arc::new(contract.clone()) })
+        Ok(Self {
+            publisher,
+            signer: signer(account, key, contract),
+            contract: Arc::new(contract.clone()),
+            soft_rate: Arc::new(SoftRate::new(Some(SOFT_RATE))),
+            counts: LaneCounts::new(&account.name),
+        })
+    }
+
+    /// Commands of one tenant a second that go to the main lane, with as many again in one burst; `None` leaves all of
+    /// them there. It moves nothing for a key without that lane.
+    #[must_use]
+    pub fn with_soft_rate(self, rate: Option<NonZeroU32>) -> Self {
+        Self { soft_rate: Arc::new(SoftRate::new(rate)), ..self }
     }
 
     /// Publishes one command for a tenant in the name of `principal`, and waits until a queue holds it. The id is made of
@@ -72,13 +95,17 @@ impl CommandPublisher {
         }
         let envelope = self.envelope(entry, org, principal, idempotency_key, &body, options);
         let id = envelope.message_id.clone();
-        let lane = self.signer.grant().lane;
+        let lane = match self.signer.grant().lane {
+            Lane::Main => self.soft_rate.lane(org),
+            Lane::Overflow => Lane::Overflow,
+        };
         let route = match lane {
             Lane::Main => Route::work(&entry.worker, Lane::Main),
             Lane::Overflow => Route::direct(&entry.worker),
         };
         let wire = self.signer.seal(&envelope, lane, body)?;
         self.publisher.publish(route, Arc::new(wire)).await?;
+        self.counts.count(lane);
         Ok(id)
     }
 

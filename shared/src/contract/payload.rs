@@ -34,6 +34,14 @@ pub struct Link {
     pub external_id: String,
 }
 
+impl Link {
+    /// Whose rate its events count towards: the connected account where there is one, since its owner can make any number
+    /// of customers; else the customer.
+    pub fn sender(self) -> String {
+        if self.account.is_empty() { self.external_id } else { self.account }
+    }
+}
+
 /// Where a payload's tenant stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tenancy {

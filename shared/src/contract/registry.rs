@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{Callers, Event, EventEntry, Gate, Malformed, MessageType, Payload, Permission, RoleTable, WorkerName};
+use super::{
+    Callers, Event, EventEntry, Gate, Malformed, MessageType, Payload, Permission, RoleTable, Tenancy, WorkerName,
+};
 
 /// A payload type as the contract lists it.
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub struct PayloadEntry {
     pub schema: Value,
     /// Reads a body as its worker will, and forgets it: the edge's early answer.
     pub check: fn(&[u8]) -> Result<(), Malformed>,
+    /// Reads a body for where its tenant stands, as far as it says so itself.
+    pub tenancy: fn(&[u8]) -> Result<Tenancy, Malformed>,
 }
 
 impl PayloadEntry {
@@ -41,6 +45,7 @@ impl PayloadEntry {
             schema_version: P::SCHEMA_VERSION,
             schema: P::schema(),
             check: |body| P::parse(body).map(drop),
+            tenancy: |body| P::parse(body).map(|payload| payload.tenancy()),
         }
     }
 }

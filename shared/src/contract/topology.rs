@@ -231,10 +231,3 @@ impl Topology {
         format!("work.{worker}.{}", lane.as_str())
     }
 }
-
-impl CheckedContract {
-    /// Where a message of this type goes; `None` for a type no worker takes.
-    pub fn route(&self, message_type: &MessageType, lane: Lane) -> Option<Route> {
-        self.payload(message_type.as_str()).map(|entry| Route::work(&entry.worker, lane))
-    }
-}

@@ -47,13 +47,10 @@ async fn insert(road: &Road, tx: &mut BatchTx, step: &Step<'_>, code: &str, atte
     Ok(inserted.is_some())
 }
 
-/// The queue it was taken from. The lane is the message's own word, which is all that work queues of one worker differ by.
+/// The queue it was taken from. The lane is the message's own word, within its publisher's grant, which is all that work
+/// queues of one worker differ by.
 fn queue(road: &Road, parcel: &Parcel) -> String {
-    if parcel.given_up {
-        Topology::DEAD_QUEUE.to_owned()
-    } else {
-        Topology::work_queue(&road.worker, parcel.wire.lane())
-    }
+    if parcel.given_up { Topology::DEAD_QUEUE.to_owned() } else { Topology::work_queue(&road.worker, parcel.lane()) }
 }
 
 /// What makes two dead letters one: publisher and message id, else everything that arrived.

@@ -10,7 +10,9 @@ use super::fate::Fate;
 use super::handler::Prepared;
 use super::road::Road;
 use crate::amqp::Delivered;
-use crate::contract::{Envelope, Link, Opened, OutsideGrant, SealFault, Tenancy, TenantId, Timestamp, WireMessage};
+use crate::contract::{
+    Envelope, Lane, Link, Opened, OutsideGrant, SealFault, Tenancy, TenantId, Timestamp, WireMessage,
+};
 
 /// How long an unknown type or version waits for a newer worker.
 const UNKNOWN_TYPE_WINDOW: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -60,6 +62,12 @@ impl Parcel {
             Some(opened) => opened.envelope.message_id.to_string(),
             None => hex::encode(self.raw_hash()),
         }
+    }
+
+    /// Its lane. The mark stands outside the seal, so it never lifts a message above its publisher's grant.
+    pub(super) fn lane(&self) -> Lane {
+        let marked = self.wire.lane();
+        self.opened.as_ref().map_or(marked, |opened| marked.max(opened.publisher.grant.lane))
     }
 
     /// SHA-256 over everything that arrived: equal bytes are one dead letter.

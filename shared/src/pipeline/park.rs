@@ -98,7 +98,7 @@ async fn store(
     not_before: time::OffsetDateTime,
 ) -> Result<(), DbFault> {
     let wire: &WireMessage = &parcel.wire;
-    let route = Route::work(&road.worker, wire.lane());
+    let route = Route::work(&road.worker, parcel.lane());
     sqlx::query!(
         "INSERT INTO engine.parked AS p
            (publisher, message_id, exchange, routing_key, fields, body, attempts, waits, reason, first_parked_at, not_before)

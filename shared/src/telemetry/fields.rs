@@ -12,6 +12,8 @@ pub const REQUEST_SECONDS: &str = "millrace_request_seconds";
 pub const CONNECTIONS: &str = "millrace_http_connections";
 /// Counter `{result}`: publishes by how they ended.
 pub const PUBLISHED: &str = "millrace_published_total";
+/// Counter `{publisher, lane}`: confirmed messages of the ingress or a Rust service, by the lane that holds them.
+pub const LANE_PUBLISHED: &str = "millrace_lane_published_total";
 /// Counter `{worker, outcome}`: messages settled for good.
 pub const SETTLED: &str = "millrace_settled_total";
 /// Counter `{worker}`: messages that a handler applied together with others of their tenant.

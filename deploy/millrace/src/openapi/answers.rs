@@ -32,7 +32,7 @@ const UNAUTHENTICATED: Problem =
     problem(401, "No token that counts. It does not say which check failed.", &["unauthenticated"]);
 const INTERNAL: Problem = problem(500, "A mistake of the deployment; operators see it.", &["internal_error"]);
 
-const WEBHOOK: [Problem; 7] = [
+const WEBHOOK: [Problem; 8] = [
     problem(
         400,
         "Nobody whom this source knows signed these bytes, or they are no event.",
@@ -42,6 +42,7 @@ const WEBHOOK: [Problem; 7] = [
     METHOD,
     TIMEOUT,
     TOO_LARGE,
+    problem(429, "The source sends faster than `limits.source_hard_rate`, which is off by default.", &["rate_limited"]),
     INTERNAL,
     problem(503, "The broker did not confirm: nothing is lost if the sender tries again.", &["broker_unavailable"]),
 ];

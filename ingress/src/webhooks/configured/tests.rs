@@ -146,6 +146,21 @@ fn pairs_and_base64_of_other_providers_verify_and_name_their_event() {
     assert_eq!(verify(no_id, &signature), Err("malformed_event"));
 }
 
+#[test]
+fn a_configured_webhook_counts_towards_the_link_of_its_payload() {
+    let (_, source) = configured(GITHUB, "secret");
+    let sender_of = |body: &[u8]| {
+        let signature = format!("sha256={}", hex::encode(mac(b"secret", body)));
+        let webhook = received(&source, &[("x-hub-signature-256", &signature)], body).verify(at_time(0)).unwrap();
+        webhook.sender().id.map(str::to_owned)
+    };
+    let invoice = br#"{"id":"evt_1","type":"invoice.payment_failed","created":1,"livemode":false,"data":{"object":
+        {"id":"in_1","customer":"cus_1","amount_due":1,"amount_paid":0,"currency":"eur"}}}"#;
+    assert_eq!(sender_of(invoice).as_deref(), Some("cus_1"));
+    assert_eq!(sender_of(br#"{"id":"evt_1","type":"charge.failed"}"#), None);
+    assert_eq!(sender_of(b"no event at all"), None);
+}
+
 /// All mistakes of a fragment, as `key: problem`.
 fn mistakes(fragment: &str) -> String {
     read(fragment, "whsec_!").map(|_| ()).unwrap_err().to_string()

@@ -35,14 +35,6 @@ struct Head<'a> {
 }
 
 impl StripeHead {
-    /// Reads the head of a verified body.
-    ///
-    /// # Errors
-    /// No JSON object, or no id and type of a sane length.
-    pub fn read(body: &[u8]) -> Result<Self, Malformed> {
-        Self::of(&head(body)?)
-    }
-
     fn of(head: &Head<'_>) -> Result<Self, Malformed> {
         Ok(Self {
             id: clean("id", &head.id)?,
@@ -69,6 +61,16 @@ pub enum StripeChange {
     Subscription(SubscriptionChange),
     /// `invoice.*`
     Invoice(InvoiceChange),
+}
+
+impl StripeChange {
+    /// `cus_…`
+    pub fn customer(&self) -> &str {
+        match self {
+            Self::Subscription(change) => &change.customer,
+            Self::Invoice(change) => &change.customer,
+        }
+    }
 }
 
 /// Order of the subscription events that share a second.
@@ -122,6 +124,20 @@ pub struct InvoiceChange {
     pub created: Timestamp,
 }
 
+impl StripeEvent {
+    /// Reads a verified body once: its head, without which it is no event, and its change, which the edge can do without
+    /// and only a worker judges.
+    ///
+    /// # Errors
+    /// No JSON object, or no id and type of a sane length.
+    pub fn read(body: &[u8]) -> Result<(StripeHead, Result<Option<StripeChange>, Malformed>), Malformed> {
+        let raw = head(body)?;
+        let head = StripeHead::of(&raw)?;
+        let change = change(&raw, &head);
+        Ok((head, change))
+    }
+}
+
 impl Payload for StripeEvent {
     const NAME: &'static str = "stripe.event";
     const PERMISSION: Permission = Permission::new("billing", Action::Write);
@@ -130,20 +146,8 @@ impl Payload for StripeEvent {
     const GATE: Gate = Gate::Open;
 
     fn parse(body: &[u8]) -> Result<Self, Malformed> {
-        let raw = head(body)?;
-        let head = StripeHead::of(&raw)?;
-        let change = match head.event_type.as_str() {
-            "customer.subscription.created" => Some(subscription(&raw, SubscriptionRank::Created)?),
-            "customer.subscription.updated" => Some(subscription(&raw, SubscriptionRank::Updated)?),
-            "customer.subscription.deleted" => Some(subscription(&raw, SubscriptionRank::Deleted)?),
-            "invoice.payment_succeeded" => Some(invoice(&raw, true)?),
-            "invoice.payment_failed" => Some(invoice(&raw, false)?),
-            _ => None,
-        };
-        if change.is_some() && head.livemode.is_none() {
-            return Err(Malformed::new("livemode", "is missing"));
-        }
-        Ok(Self { head, change })
+        let (head, change) = Self::read(body)?;
+        Ok(Self { head, change: change? })
     }
 
     fn signed_at(&self) -> Option<Timestamp> {
@@ -154,16 +158,12 @@ impl Payload for StripeEvent {
     }
 
     fn tenancy(&self) -> Tenancy {
-        let customer = match &self.change {
-            None => return Tenancy::Unhandled,
-            Some(StripeChange::Subscription(change)) => &change.customer,
-            Some(StripeChange::Invoice(change)) => &change.customer,
-        };
+        let Some(change) = &self.change else { return Tenancy::Unhandled };
         Tenancy::Link(Link {
             provider: "stripe".to_owned(),
             account: self.head.account.clone().unwrap_or_default(),
             livemode: self.head.livemode.unwrap_or(false),
-            external_id: customer.clone(),
+            external_id: change.customer().to_owned(),
         })
     }
 
@@ -246,6 +246,21 @@ struct Parent {
 #[derive(Deserialize)]
 struct SubscriptionDetails {
     subscription: Option<Reference>,
+}
+
+fn change(raw: &Head<'_>, head: &StripeHead) -> Result<Option<StripeChange>, Malformed> {
+    let change = match head.event_type.as_str() {
+        "customer.subscription.created" => subscription(raw, SubscriptionRank::Created)?,
+        "customer.subscription.updated" => subscription(raw, SubscriptionRank::Updated)?,
+        "customer.subscription.deleted" => subscription(raw, SubscriptionRank::Deleted)?,
+        "invoice.payment_succeeded" => invoice(raw, true)?,
+        "invoice.payment_failed" => invoice(raw, false)?,
+        _ => return Ok(None),
+    };
+    if head.livemode.is_none() {
+        return Err(Malformed::new("livemode", "is missing"));
+    }
+    Ok(Some(change))
 }
 
 fn object<'a, T: Deserialize<'a>>(raw: &Head<'a>) -> Result<T, Malformed> {
@@ -367,7 +382,7 @@ mod tests {
         #[test]
         fn parsing_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in "\\PC{0,200}") {
             let _ = StripeEvent::parse(&bytes);
-            let _ = StripeHead::read(text.as_bytes());
+            let _ = StripeEvent::read(text.as_bytes());
         }
     }
 }
