@@ -13,8 +13,8 @@ use crate::{
     topology,
 };
 
-const AFTER: &str = "Exit codes: 0 done, 64 bad usage or configuration (all mistakes are listed), 69 something is not \
-    installed or not there, 70 it failed on the way.\n\
+const AFTER: &str = "Exit codes: 0 done, 64 bad usage or configuration (all mistakes are listed), 65 some dead letters \
+    stay as they are, 69 something is not installed or not there, 70 it failed on the way.\n\
     Colours follow the terminal and NO_COLOR; --json writes one JSON object a line.";
 
 /// Operates a Millrace deployment: databases, brokers, tenants, and a whole local stack.

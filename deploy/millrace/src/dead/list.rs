@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::filters::Filters;
 use super::letter::{Letter, moment};
-use super::{DEAD_LETTER, PAGE};
+use super::{DEAD_LETTER, PAGE, letter_id};
 use crate::CommandFault;
 use crate::commands::ConfigFile;
 use crate::operator::OperatorName;
@@ -31,7 +31,7 @@ pub(crate) struct List {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
     /// Go on after this letter, the last one of the page before.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = letter_id)]
     after: Option<Uuid>,
     #[command(flatten)]
     operator: OperatorName,

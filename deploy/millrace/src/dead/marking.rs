@@ -19,7 +19,7 @@ use super::letter::Letter;
 use super::progress::Progress;
 use super::tally::{Tally, tell};
 use super::verdict::Refused;
-use super::{DEAD_LETTER, PAGE};
+use super::{DEAD_LETTER, PAGE, letter_id};
 use crate::CommandFault;
 use crate::commands::ConfigFile;
 use crate::operator::{OperatorName, Usage};
@@ -116,7 +116,7 @@ impl Marking {
 #[derive(Debug, Args)]
 pub(super) struct Target {
     /// These letters, as `millrace dead list` shows them.
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = letter_id)]
     pub(super) ids: Vec<Uuid>,
     #[command(flatten)]
     pub(super) filters: Filters,

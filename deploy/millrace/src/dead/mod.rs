@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use millrace::contract::Contract;
+use uuid::Uuid;
 
 use crate::CommandFault;
 use crate::screen::Screen;
@@ -64,6 +65,11 @@ impl Dead {
             Self::Discard(discard) => discard.run(contract, screen).await,
         }
     }
+}
+
+/// The id of a letter on the command line.
+fn letter_id(text: &str) -> Result<Uuid, &'static str> {
+    text.parse().map_err(|_| "no id of a letter; millrace dead list shows them")
 }
 
 /// What a terminal would obey is not printed.

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::letter::{Letter, moment};
-use super::{DEAD_LETTER, printable};
+use super::{DEAD_LETTER, letter_id, printable};
 use crate::CommandFault;
 use crate::commands::ConfigFile;
 use crate::operator::{OperatorName, Usage};
@@ -28,6 +28,7 @@ pub(super) const EXAMPLE: &str = "Examples:\n  \
 #[derive(Debug, Args)]
 pub(crate) struct Show {
     /// The letter, as `millrace dead list` shows it.
+    #[arg(value_parser = letter_id)]
     id: Uuid,
     /// Write the body to this new file, or with - to standard output.
     #[arg(long, value_name = "FILE")]
