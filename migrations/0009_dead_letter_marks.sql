@@ -23,7 +23,7 @@ REVOKE ALL ON FUNCTION engine.refuse_second_mark() FROM PUBLIC;
 CREATE TRIGGER marked_once BEFORE UPDATE ON engine.dead_letters FOR EACH ROW
   WHEN (OLD.state <> 'open') EXECUTE FUNCTION engine.refuse_second_mark();
 
--- Workers bury open letters only, and count how many of a message's letters were redriven.
+-- Workers bury open letters only, count how many of a message's letters were redriven, and ask whether that was forced.
 ALTER POLICY bury ON engine.dead_letters WITH CHECK (state = 'open');
-GRANT SELECT (state, forced) ON engine.dead_letters TO millrace_app;
+GRANT SELECT (state, forced, marked_at) ON engine.dead_letters TO millrace_app;
 GRANT UPDATE (state, marked_at, marked_by, because, forced) ON engine.dead_letters TO millrace_maintenance;

@@ -111,6 +111,22 @@ impl World {
     /// # Panics
     /// When a name is none.
     pub fn sealed_by(&self, publisher: &str, caller: &Caller, name: &str, key: &str, body: &Value) -> WireMessage {
+        self.sealed_at(OffsetDateTime::now_utc(), publisher, caller, name, key, body)
+    }
+
+    /// A command that was sealed at another time.
+    ///
+    /// # Panics
+    /// When a name is none.
+    pub fn sealed_at(
+        &self,
+        moment: OffsetDateTime,
+        publisher: &str,
+        caller: &Caller,
+        name: &str,
+        key: &str,
+        body: &Value,
+    ) -> WireMessage {
         let keyring = self.config(Process::Worker).publishers.keyring().clone();
         let signer = keyring.signer(&KeyId::parse(&format!("{publisher}-1")).expect("a key id")).expect("a key");
         let body = body.to_string().into_bytes();
@@ -118,7 +134,6 @@ impl World {
         let org = TenantId::parse(&caller.org).expect("a tenant");
         let command = MessageType::parse(name).expect("a command");
         let identity = CommandIdentity { org: &org, actor: &principal.actor_id(), command: &command, key, body: &body };
-        let now = OffsetDateTime::now_utc();
         let envelope = Envelope {
             message_id: MessageId::of_command(signer.deployment(), &identity),
             message_type: command.clone(),
@@ -126,12 +141,12 @@ impl World {
             content_type: "application/json".to_owned(),
             org_id: Some(org.clone()),
             principal,
-            token: Some(("t".to_owned(), now.unix_timestamp())),
+            token: Some(("t".to_owned(), moment.unix_timestamp())),
             origin: None,
             dedupe_key: Some(key.to_owned()),
             correlation_id: None,
             causation_id: None,
-            issued_at: Timestamp::new(now),
+            issued_at: Timestamp::new(moment),
             expected_version: None,
         };
         signer.seal(&envelope, Lane::Main, body).expect("a sealed message")

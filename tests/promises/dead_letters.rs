@@ -5,8 +5,10 @@ mod choice;
 mod many;
 mod refusals;
 
+use millrace::contract::{Field, WireMessage};
 use millrace_tests::{Caller, Left, Program, World, eventually, run_cli};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// How a command of the operator ended.
@@ -145,6 +147,37 @@ async fn a_letter_whose_message_was_applied_through_a_copy_is_redriven_without_e
     world.until_lines("applied", 1).await;
     world.finish_with_projects(1).await;
     drop(programs);
+}
+
+/// Sealed commands of acme as dead letters, as a worker would have kept them.
+async fn bury(world: &World, reason: &str, wires: Vec<WireMessage>) -> Vec<Uuid> {
+    let (mut ids, mut identities, mut messages) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut fields, mut bodies) = (Vec::new(), Vec::new());
+    for wire in wires {
+        let message_id = wire.get(Field::MessageId).expect("an id").to_owned();
+        ids.push(Uuid::now_v7());
+        identities.push(Sha256::digest(format!("ingress\0{message_id}")).to_vec());
+        messages.push(message_id);
+        fields.push(wire.fields_json());
+        bodies.push(wire.body);
+    }
+    sqlx::query(
+        "INSERT INTO engine.dead_letters
+           (id, org_id, identity, publisher, message_id, message_type, queue, reason, attempts, fields, body)
+         SELECT id, 'acme', identity, 'ingress', message_id, 'projects.create', 'work.projects.main', $6, 0, fields, body
+         FROM UNNEST($1::uuid[], $2::bytea[], $3::text[], $4::jsonb[], $5::bytea[])
+           AS n (id, identity, message_id, fields, body)",
+    )
+    .bind(&ids)
+    .bind(&identities)
+    .bind(&messages)
+    .bind(&fields)
+    .bind(&bodies)
+    .bind(reason)
+    .execute(world.superuser())
+    .await
+    .expect("letters");
+    ids
 }
 
 /// The end of a test whose commands all made a project of acme.

@@ -14,7 +14,11 @@ use crate::db::{BatchTx, DbFault};
 /// Writes every dead letter. One that is there already is a duplicate, so that its audit line is not doubled; a message
 /// that dies after a redrive is a new letter with a line of its own.
 pub(super) async fn bury(road: &Road, tx: &mut BatchTx, steps: &mut [Step<'_>]) -> Result<(), DbFault> {
-    for step in steps.iter_mut() {
+    // In one order everywhere, so that two batches with the same messages wait for each other and never deadlock.
+    let mut order: Vec<usize> = (0..steps.len()).collect();
+    order.sort_by_cached_key(|place| identity(steps[*place].parcel));
+    for place in order {
+        let step = &mut steps[place];
         let Some(Fate::Dead { code, attempts }) = step.fate else { continue };
         step.fate = Some(match insert(road, tx, step, code, attempts).await? {
             Some(redrives) => Fate::Buried { code, attempts, redrives },
@@ -24,16 +28,17 @@ pub(super) async fn bury(road: &Road, tx: &mut BatchTx, steps: &mut [Step<'_>]) 
     Ok(())
 }
 
-/// Which of these messages an operator has redriven by force: their letters may be older than the inbox remembers, and
-/// may be handled all the same. The newest letter of a message says so, so that a copy of what died again may not.
+/// Which of these messages an operator has redriven by force: they may be older than the inbox remembers, and may be
+/// handled all the same. The newest letter of a message says so, so that a copy of what died again may not; and for 35
+/// days only, as long as the inbox certainly knows what has been handled since.
 #[expect(dead_code, reason = "the claim asks once it refuses what the inbox may have forgotten")]
 pub(super) async fn forced(tx: &mut BatchTx, identities: &[[u8; 32]]) -> Result<HashSet<[u8; 32]>, DbFault> {
     let asked: Vec<Vec<u8>> = identities.iter().map(|identity| identity.to_vec()).collect();
     let found = sqlx::query_scalar!(
         "SELECT identity FROM (
-           SELECT DISTINCT ON (identity) identity, forced FROM engine.dead_letters
+           SELECT DISTINCT ON (identity) identity, forced, marked_at FROM engine.dead_letters
            WHERE identity = ANY($1) ORDER BY identity, redrives DESC) AS newest
-         WHERE forced",
+         WHERE forced AND marked_at > now() - interval '35 days'",
         &asked,
     )
     .fetch_all(tx.conn())

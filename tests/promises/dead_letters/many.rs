@@ -5,47 +5,20 @@ use std::process::Stdio;
 
 use millrace_tests::{World, binary, eventually};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use sqlx::{Postgres, Transaction};
 use tokio::process::{Child, Command};
 use uuid::Uuid;
 
-use super::{Ending, acts, dead, editor, letters, make_the_tenant};
+use super::{Ending, acts, bury, dead, editor, letters, make_the_tenant};
 
 /// Two whole pages and a part.
 const MANY: usize = 1_200;
 
-/// Sealed commands of one tenant as dead letters, as a worker would have kept them.
-async fn bury(world: &World, many: usize) -> Vec<Uuid> {
+/// Sealed commands of one tenant as dead letters, oldest first.
+async fn bury_many(world: &World) -> Vec<Uuid> {
     make_the_tenant(world).await;
-    let (mut ids, mut identities, mut messages) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut fields, mut bodies) = (Vec::new(), Vec::new());
-    for number in 0..many {
-        let wire = world.sealed(&editor(), "projects.create", &format!("k{number}"), &json!({ "name": "x" }));
-        let message_id = wire.fields_json()["message_id"].as_str().expect("an id").to_owned();
-        ids.push(Uuid::now_v7());
-        identities.push(Sha256::digest(format!("ingress\0{message_id}")).to_vec());
-        messages.push(message_id);
-        fields.push(wire.fields_json());
-        bodies.push(wire.body);
-    }
-    sqlx::query(
-        "INSERT INTO engine.dead_letters
-           (id, org_id, identity, publisher, message_id, message_type, queue, reason, attempts, fields, body)
-         SELECT id, 'acme', identity, 'ingress', message_id, 'projects.create', 'work.projects.main', 'tenant_unknown', 0,
-           fields, body
-         FROM UNNEST($1::uuid[], $2::bytea[], $3::text[], $4::jsonb[], $5::bytea[])
-           AS n (id, identity, message_id, fields, body)",
-    )
-    .bind(&ids)
-    .bind(&identities)
-    .bind(&messages)
-    .bind(&fields)
-    .bind(&bodies)
-    .execute(world.superuser())
-    .await
-    .expect("letters");
-    ids
+    let sealed = |number| world.sealed(&editor(), "projects.create", &format!("k{number}"), &json!({ "name": "x" }));
+    bury(world, "tenant_unknown", (0..MANY).map(sealed).collect()).await
 }
 
 /// Holds one letter, as an operator does who is in the middle of its page.
@@ -80,22 +53,22 @@ async fn ended(child: Child) -> (i32, Value, String) {
 }
 
 /// Every letter was sent once and is on record once, and every message had its effect once.
-async fn each_once(world: World, many: usize) {
+async fn each_once(world: World) {
     let programs = ["millrace-projects", "millrace-relay", "millrace-audit"].map(|program| world.start(program));
-    world.until_count("select count(*) from app.projects", many as i64).await;
-    world.until_lines("applied", many).await;
-    let lines = acts(&world, "dead.redrive", many).await;
+    world.until_count("select count(*) from app.projects", MANY as i64).await;
+    world.until_lines("applied", MANY).await;
+    let lines = acts(&world, "dead.redrive", MANY).await;
     let targets: BTreeSet<&str> = lines.iter().filter_map(|line| line["resource_id"].as_str()).collect();
-    assert_eq!(targets.len(), many, "one line a letter");
+    assert_eq!(targets.len(), MANY, "one line a letter");
     assert!(lines.iter().all(|line| line["org_id"] == "acme"));
-    world.finish_with_projects(many as i64).await;
+    world.finish_with_projects(MANY as i64).await;
     drop(programs);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redrive_that_is_killed_in_the_middle_goes_on_and_sends_every_letter_once() {
     let world = World::new().await;
-    let ids = bury(&world, MANY).await;
+    let ids = bury_many(&world).await;
     let held = hold(&world, ids[1_100]).await;
     let mut doomed = redrive(&world, &["--tenant", "acme"]);
     world.until_count("select count(*) from engine.dead_letters where state = 'redriven'", 1_000).await;
@@ -110,13 +83,13 @@ async fn a_redrive_that_is_killed_in_the_middle_goes_on_and_sends_every_letter_o
     let overflow = format!("{sent} and routing_key = 'projects.overflow'");
     assert_eq!(world.count(&overflow).await, MANY as i64, "a mass redrive on the main lane");
     assert_eq!(dead(&world, &["redrive", "--tenant", "acme", "--json"]).await.lines(0)[0]["redriven"], 0);
-    each_once(world, MANY).await;
+    each_once(world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_operators_at_once_send_every_letter_once_and_the_loser_is_told() {
     let world = World::new().await;
-    let ids = bury(&world, MANY).await;
+    let ids = bury_many(&world).await;
     let first = ids[0].to_string();
     let held = hold(&world, ids[0]).await;
     let rivals = [redrive(&world, &[&first]), redrive(&world, &[&first])];
@@ -151,5 +124,5 @@ async fn two_operators_at_once_send_every_letter_once_and_the_loser_is_told() {
             .then_some(())
     })
     .await;
-    each_once(world, MANY).await;
+    each_once(world).await;
 }

@@ -5,8 +5,9 @@ use millrace::contract::ActorKind;
 use millrace_tests::{Caller, Left, World, run_cli};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
+use time::{Duration, OffsetDateTime};
 
-use super::{Ending, a_dead_command, acts, dead, letters, make_the_tenant, until_outcome};
+use super::{Ending, acts, bury, dead, editor, letters, make_the_tenant};
 
 const NOBODY: &str = "01900000-0000-7000-8000-000000000000";
 
@@ -80,21 +81,27 @@ async fn a_mistake_is_told_and_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_inbox_may_have_forgotten_is_redriven_by_force_and_with_a_reason() {
     let world = World::new().await;
-    let (programs, _, message_id) = a_dead_command(&world).await;
     make_the_tenant(&world).await;
-    world.execute("UPDATE engine.dead_letters SET reason = 'too_old_to_dedupe'").await;
-    let id = letters(&world, "true").await.remove(0);
-    let refused = dead(&world, &["redrive", &id]).await;
-    assert!(refused.code == 65 && refused.out.contains("--force --because TEXT"), "{refused:?}");
+    let programs = ["millrace-projects", "millrace-relay", "millrace-audit"].map(|program| world.start(program));
+    let sealed = |key: &str, days: i64| {
+        let moment = OffsetDateTime::now_utc() - Duration::days(days);
+        world.sealed_at(moment, "ingress", &editor(), "projects.create", key, &json!({ "name": key }))
+    };
+    let aged = bury(&world, "statement_failed", vec![sealed("k1", 40)]).await[0].to_string();
+    let refused = bury(&world, "too_old_to_dedupe", vec![sealed("k2", 20)]).await[0].to_string();
+    for id in [&aged, &refused] {
+        let said = dead(&world, &["redrive", id]).await;
+        assert!(said.code == 65 && said.out.contains("--force --because TEXT"), "{said:?}");
+    }
     let all = dead(&world, &["redrive", "--all", "--json"]).await.lines(65);
-    assert_eq!(all, [json!({ "redriven": 0, "refused": { "too_old": 1 }, "dry_run": false })]);
-    let forced = dead(&world, &["redrive", &id, "--force", "--because", "it never was applied"]).await;
+    assert_eq!(all, [json!({ "redriven": 0, "refused": { "too_old": 2 }, "dry_run": false })]);
+    let forced = dead(&world, &["redrive", &aged, &refused, "--force", "--because", "it never was applied"]).await;
     assert_eq!(forced.code, 0, "{forced:?}");
-    assert_eq!(letters(&world, "forced AND state = 'redriven' AND because = 'it never was applied'").await, [id]);
-    until_outcome(&world, &message_id, "applied").await;
-    assert_eq!(acts(&world, "dead.redrive", 1).await[0]["metadata"]["forced"], true);
-    world.until_lines("applied", 1).await;
-    world.finish_with_projects(1).await;
+    let marked = letters(&world, "forced AND state = 'redriven' AND because = 'it never was applied'").await;
+    assert_eq!(marked, [aged, refused]);
+    world.until_lines("applied", 2).await;
+    assert!(acts(&world, "dead.redrive", 2).await.iter().all(|line| line["metadata"]["forced"] == true));
+    world.finish_with_projects(2).await;
     drop(programs);
 }
 

@@ -58,6 +58,7 @@ async fn engine_tables_have_exactly_the_grants_of_the_design() {
         millrace_app SELECT dead_letters(redrives)
         millrace_app SELECT dead_letters(state)
         millrace_app SELECT dead_letters(forced)
+        millrace_app SELECT dead_letters(marked_at)
         millrace_app INSERT operations
         millrace_app SELECT operations(org_id)
         millrace_app SELECT operations(publisher)

@@ -67,7 +67,7 @@ impl List {
         let chosen = self.filters.fixed(act.conn()).await?;
         let noted = act.note(&TenantId::operator(), "dead.list", (DEAD_LETTER, "*"), self.facts())?;
         let mut read = noted.commit_then_read().await?;
-        screen.tell(&columns(["ID", "TENANT", "TYPE", "REASON", "QUEUE", "TRIES", "AGAIN", "DIED"]));
+        screen.tell(&columns(["ID", "TENANT", "TYPE", "REASON", "QUEUE", "ATTEMPTS", "REDRIVES", "DIED"]));
         let (mut after, mut left) = (self.after, self.limit);
         loop {
             // One more than is shown tells whether there is more.
@@ -102,5 +102,5 @@ fn show(letter: &Letter, screen: &Screen) {
 
 fn columns(cells: [&str; 8]) -> String {
     let [id, tenant, message_type, reason, queue, attempts, redrives, died] = cells;
-    format!("{id:<36} {tenant:<20} {message_type:<20} {reason:<18} {queue:<22} {attempts:<5} {redrives:<5} {died}")
+    format!("{id:<36} {tenant:<20} {message_type:<20} {reason:<18} {queue:<22} {attempts:<8} {redrives:<8} {died}")
 }

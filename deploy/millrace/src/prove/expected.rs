@@ -29,6 +29,7 @@ pub(super) const ENGINE_GRANTS: &[(&str, &str, &str)] = &[
     ("millrace_app", "SELECT", "dead_letters(redrives)"),
     ("millrace_app", "SELECT", "dead_letters(state)"),
     ("millrace_app", "SELECT", "dead_letters(forced)"),
+    ("millrace_app", "SELECT", "dead_letters(marked_at)"),
     ("millrace_app", "INSERT", "operations"),
     ("millrace_app", "SELECT", "operations(org_id)"),
     ("millrace_app", "SELECT", "operations(publisher)"),
