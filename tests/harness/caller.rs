@@ -80,12 +80,22 @@ pub fn sign(header: &Value, claims: &Value) -> String {
 /// # Panics
 /// When a name is none.
 pub fn sealed(signer: &Signer, caller: &Caller, name: &str, key: &str, body: &Value) -> WireMessage {
+    sealed_then(OffsetDateTime::now_utc(), signer, caller, name, key, body)
+}
+
+fn sealed_then(
+    moment: OffsetDateTime,
+    signer: &Signer,
+    caller: &Caller,
+    name: &str,
+    key: &str,
+    body: &Value,
+) -> WireMessage {
     let body = body.to_string().into_bytes();
     let principal = Principal { kind: caller.kind, id: caller.id.clone(), role: caller.role.and_then(Role::parse) };
     let org = TenantId::parse(&caller.org).expect("a tenant");
     let command = MessageType::parse(name).expect("a command");
     let identity = CommandIdentity { org: &org, actor: &principal.actor_id(), command: &command, key, body: &body };
-    let now = OffsetDateTime::now_utc();
     let envelope = Envelope {
         message_id: MessageId::of_command(signer.deployment(), &identity),
         message_type: command.clone(),
@@ -93,12 +103,12 @@ pub fn sealed(signer: &Signer, caller: &Caller, name: &str, key: &str, body: &Va
         content_type: "application/json".to_owned(),
         org_id: Some(org.clone()),
         principal,
-        token: Some(("t".to_owned(), now.unix_timestamp())),
+        token: Some(("t".to_owned(), moment.unix_timestamp())),
         origin: None,
         dedupe_key: Some(key.to_owned()),
         correlation_id: None,
         causation_id: None,
-        issued_at: Timestamp::new(now),
+        issued_at: Timestamp::new(moment),
         expected_version: None,
     };
     signer.seal(&envelope, Lane::Main, body).expect("a sealed message")
@@ -141,6 +151,22 @@ impl World {
     /// When a name is none.
     pub fn sealed_by(&self, publisher: &str, caller: &Caller, name: &str, key: &str, body: &Value) -> WireMessage {
         sealed(&self.signer(publisher), caller, name, key, body)
+    }
+
+    /// A command that was sealed at another time.
+    ///
+    /// # Panics
+    /// When a name is none.
+    pub fn sealed_at(
+        &self,
+        moment: OffsetDateTime,
+        publisher: &str,
+        caller: &Caller,
+        name: &str,
+        key: &str,
+        body: &Value,
+    ) -> WireMessage {
+        sealed_then(moment, &self.signer(publisher), caller, name, key, body)
     }
 
     /// A signer with the first key of a publisher.

@@ -8,6 +8,7 @@ mod broker_restart;
 mod commands;
 mod configuration;
 mod crash;
+mod dead_letters;
 mod inbox;
 mod isolation;
 mod lanes;

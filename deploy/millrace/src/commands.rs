@@ -9,12 +9,12 @@ use millrace::config;
 use crate::screen::Screen;
 use crate::stack::{Down, Scale, Up};
 use crate::{
-    App, CommandFault, asyncapi, check_config, migrate, new, openapi, prove, roles, send, stack, tenants, token,
+    App, CommandFault, asyncapi, check_config, dead, migrate, new, openapi, prove, roles, send, stack, tenants, token,
     topology,
 };
 
-const AFTER: &str = "Exit codes: 0 done, 64 bad usage or configuration (all mistakes are listed), 69 something is not \
-    installed or not there, 70 it failed on the way.\n\
+const AFTER: &str = "Exit codes: 0 done, 64 bad usage or configuration (all mistakes are listed), 65 some dead letters \
+    stay as they are, 69 something is not installed or not there, 70 it failed on the way.\n\
     Colours follow the terminal and NO_COLOR; --json writes one JSON object a line.";
 
 /// Operates a Millrace deployment: databases, brokers, tenants, and a whole local stack.
@@ -57,6 +57,9 @@ enum Command {
     /// A tenant's life: create, import, link, suspend, resume, close, list.
     #[command(subcommand)]
     Tenants(tenants::Tenants),
+    /// What is dead and why: list, show, redrive, discard.
+    #[command(subcommand)]
+    Dead(dead::Dead),
     /// Print every mistake of a configuration, for all processes at once.
     CheckConfig(check_config::CheckConfig),
     /// Print what internal services publish and consume, as an AsyncAPI 3.0 document.
@@ -84,6 +87,7 @@ pub(crate) async fn dispatch(cli: Cli, app: App, screen: &Screen) -> Result<Exit
         Command::Migrate(command) => command.run(app, screen).await?,
         Command::Topology(command) => command.run(contract, screen).await?,
         Command::Tenants(command) => command.run(contract, screen).await?,
+        Command::Dead(command) => return command.run(contract, screen).await,
         Command::CheckConfig(command) => return command.run(contract, screen),
         Command::Asyncapi(command) => command.run(contract, screen)?,
         Command::Prove(command) => return command.run(contract, screen).await,

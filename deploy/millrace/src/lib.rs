@@ -3,6 +3,7 @@
 mod asyncapi;
 mod check_config;
 mod commands;
+mod dead;
 mod http;
 pub mod local;
 mod migrate;

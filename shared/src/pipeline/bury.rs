@@ -1,35 +1,81 @@
-//! Bury: a dead letter keeps the raw bytes, once.
+//! Bury: a dead letter keeps the raw bytes, once; and once more for each time that its message was redriven.
+
+use std::collections::HashSet;
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::fate::Fate;
-use super::open::Parcel;
+use super::open::{Parcel, TOO_OLD};
 use super::road::{Road, Step};
 use crate::contract::{TenantId, Topology};
 use crate::db::{BatchTx, DbFault};
 
-/// Writes every dead letter; one that is there already is a duplicate, so that its audit line is not doubled.
+/// Writes every dead letter. One that is there already is a duplicate, so that its audit line is not doubled; a message
+/// that dies after a redrive is a new letter with a line of its own.
 pub(super) async fn bury(road: &Road, tx: &mut BatchTx, steps: &mut [Step<'_>]) -> Result<(), DbFault> {
-    for step in steps.iter_mut() {
+    // In one order everywhere, so that two batches with the same messages wait for each other and never deadlock.
+    let mut order: Vec<usize> = (0..steps.len()).collect();
+    order.sort_by_cached_key(|place| identity(steps[*place].parcel));
+    for place in order {
+        let step = &mut steps[place];
         let Some(Fate::Dead { code, attempts }) = step.fate else { continue };
-        if !insert(road, tx, step, code, attempts).await? {
-            step.fate = Some(Fate::Duplicate);
-        }
+        step.fate = Some(match insert(road, tx, step, code, attempts).await? {
+            Some(redrives) => Fate::Buried { code, attempts, redrives },
+            None => Fate::Duplicate,
+        });
     }
     Ok(())
 }
 
-async fn insert(road: &Road, tx: &mut BatchTx, step: &Step<'_>, code: &str, attempts: i32) -> Result<bool, DbFault> {
+/// Lets through what is older than the inbox remembers and was redriven by force.
+pub(super) async fn pardon(tx: &mut BatchTx, steps: &mut [Step<'_>]) -> Result<(), DbFault> {
+    let too_old = |step: &Step<'_>| step.condemned.is_some_and(|(code, _)| code == TOO_OLD);
+    let asked: Vec<Vec<u8>> = steps.iter().filter(|s| too_old(s)).map(|s| identity(s.parcel).to_vec()).collect();
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let forced = forced(tx, &asked).await?;
+    for step in steps.iter_mut().filter(|step| forced.contains(&identity(step.parcel)[..])) {
+        step.condemned = step.condemned.filter(|(code, _)| *code != TOO_OLD);
+    }
+    Ok(())
+}
+
+/// Which of these an operator has redriven by force. The newest letter of a message says so, so that a copy of what died
+/// again may not; and for 35 days only, as long as the inbox certainly knows what has been handled since.
+async fn forced(tx: &mut BatchTx, identities: &[Vec<u8>]) -> Result<HashSet<Vec<u8>>, DbFault> {
+    let found = sqlx::query_scalar!(
+        "SELECT identity FROM (
+           SELECT DISTINCT ON (identity) identity, forced, marked_at FROM engine.dead_letters
+           WHERE identity = ANY($1) ORDER BY identity, redrives DESC) AS newest
+         WHERE forced AND marked_at > now() - interval '35 days'",
+        identities,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(found.into_iter().collect())
+}
+
+/// Returns how many of the message's letters were redriven before, or `None` when its letter is there already. The
+/// redriven message comes after the commit of its redrive, so the count has it.
+async fn insert(
+    road: &Road,
+    tx: &mut BatchTx,
+    step: &Step<'_>,
+    code: &str,
+    attempts: i32,
+) -> Result<Option<i32>, DbFault> {
     let parcel = step.parcel;
     let org = step.tenant.clone().unwrap_or_else(TenantId::operator);
     let envelope = parcel.opened.as_ref().map(|opened| &opened.envelope);
     let publisher = parcel.opened.as_ref().map(|opened| opened.publisher.name.to_string());
-    let inserted = sqlx::query!(
+    let redrives = sqlx::query_scalar!(
         "INSERT INTO engine.dead_letters
-           (id, org_id, identity, publisher, message_id, message_type, queue, reason, attempts, fields, body)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-         ON CONFLICT (identity, redrives) DO NOTHING RETURNING identity",
+           (id, org_id, identity, publisher, message_id, message_type, queue, reason, attempts, fields, body, redrives)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+           (SELECT count(*)::int FROM engine.dead_letters WHERE identity = $3 AND state = 'redriven'))
+         ON CONFLICT (identity, redrives) DO NOTHING RETURNING redrives",
         Uuid::now_v7(),
         org.as_str(),
         &identity(parcel)[..],
@@ -44,7 +90,7 @@ async fn insert(road: &Road, tx: &mut BatchTx, step: &Step<'_>, code: &str, atte
     )
     .fetch_optional(tx.conn())
     .await?;
-    Ok(inserted.is_some())
+    Ok(redrives)
 }
 
 /// The queue it was taken from. The lane is the message's own word, within its publisher's grant, which is all that work
@@ -54,7 +100,7 @@ fn queue(road: &Road, parcel: &Parcel) -> String {
 }
 
 /// What makes two dead letters one: publisher and message id, else everything that arrived.
-fn identity(parcel: &Parcel) -> [u8; 32] {
+pub(super) fn identity(parcel: &Parcel) -> [u8; 32] {
     match &parcel.opened {
         None => parcel.raw_hash(),
         Some(opened) => {

@@ -85,7 +85,7 @@ fn runs(steps: &[Step<'_>], places: &[usize]) -> Vec<Vec<usize>> {
 fn without_condemned(steps: &[Step<'_>], places: &[usize], culprits: &mut Culprits) -> Vec<usize> {
     let mut rest = Vec::with_capacity(places.len());
     for place in places {
-        match steps[*place].parcel.condemned {
+        match steps[*place].condemned {
             Some((code, attempts)) => culprits.push((*place, Fate::Dead { code, attempts })),
             None => rest.push(*place),
         }

@@ -61,7 +61,8 @@ fn settlement(
         (None, None) => "unknown".to_owned(),
     };
     let org_id = step.tenant.clone().unwrap_or_else(TenantId::operator).to_string();
-    let event_id = road.event_key.event_id(&org_id, &parcel.publisher(), &parcel.message_id(), outcome, 0);
+    let redrives = if let Fate::Buried { redrives, .. } = fate { *redrives } else { 0 };
+    let event_id = road.event_key.event_id(&org_id, &parcel.publisher(), &parcel.message_id(), outcome, redrives);
     AuditEvent {
         timestamp: now.to_string(),
         org_id,
@@ -111,9 +112,9 @@ fn metadata(step: &Step<'_>, fate: &Fate) -> Map<String, Value> {
     let parcel = step.parcel;
     let envelope = parcel.opened.as_ref().map(|opened| &opened.envelope);
     let claimed = parcel.wire.get(Field::OrgId).and_then(|org| TenantId::parse(org).ok());
-    let attempts = match fate {
-        Fate::Dead { attempts, .. } => Some(*attempts),
-        _ => None,
+    let (attempts, redrives) = match fate {
+        Fate::Buried { attempts, redrives, .. } => (Some(*attempts), Some(*redrives).filter(|times| *times > 0)),
+        _ => (None, None),
     };
     [
         ("message_id", Some(parcel.message_id().into())),
@@ -121,6 +122,7 @@ fn metadata(step: &Step<'_>, fate: &Fate) -> Map<String, Value> {
         ("dedupe_key", envelope.filter(|e| e.origin.is_some()).and_then(|e| e.dedupe_key.clone()).map(Value::from)),
         ("code", fate.code().map(Value::from)),
         ("attempts", attempts.map(Value::from)),
+        ("redrives", redrives.map(Value::from)),
         (
             "claimed_org_id",
             claimed.filter(|_| step.tenant.as_ref() != claimed_home(step)).map(|c| c.to_string().into()),

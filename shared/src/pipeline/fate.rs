@@ -89,6 +89,8 @@ pub(super) enum Fate {
     OutsideGrant { rule: &'static str },
     /// Set aside.
     Dead { code: &'static str, attempts: i32 },
+    /// Kept as a dead letter in this transaction; `redrives` of the message's letters were redriven before.
+    Buried { code: &'static str, attempts: i32, redrives: i32 },
     /// Again later, counted.
     Retry { code: &'static str },
     /// Again later, not counted, for as long as `window`; then dead.
@@ -107,7 +109,7 @@ impl Fate {
             Self::Ignored => Some(Outcome::Ignored),
             Self::Rejected { .. } => Some(Outcome::Rejected),
             Self::Denied { .. } | Self::OutsideGrant { .. } => Some(Outcome::Denied),
-            Self::Dead { .. } => Some(Outcome::Dead),
+            Self::Dead { .. } | Self::Buried { .. } => Some(Outcome::Dead),
             Self::Retry { .. } | Self::Wait { .. } | Self::Parked { .. } | Self::Duplicate => None,
         }
     }
@@ -118,7 +120,7 @@ impl Fate {
             Self::Rejected { code } | Self::Dead { code, .. } | Self::Retry { code } | Self::Parked { code } => {
                 Some(code)
             }
-            Self::Wait { code, .. } => Some(code),
+            Self::Buried { code, .. } | Self::Wait { code, .. } => Some(code),
             Self::Denied { rule } | Self::OutsideGrant { rule } => Some(rule),
             Self::Applied(_) | Self::Ignored | Self::Duplicate => None,
         }

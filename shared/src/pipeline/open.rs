@@ -17,6 +17,9 @@ use crate::contract::{
 /// How long an unknown type or version waits for a newer worker.
 const UNKNOWN_TYPE_WINDOW: Duration = Duration::from_secs(7 * 24 * 3_600);
 
+/// Code of a message that the inbox may have forgotten.
+pub(super) const TOO_OLD: &str = "too_old_to_dedupe";
+
 /// One message on its road.
 pub(super) struct Parcel {
     pub(super) wire: Arc<WireMessage>,
@@ -164,7 +167,7 @@ impl Road {
         let since = prepared.signed_at().unwrap_or(opened.envelope.issued_at);
         let mut parcel = self.housed(wire, opened, prepared, redelivered);
         if now.moment() - since.moment() > WINDOW {
-            parcel.condemned = Some(("too_old_to_dedupe", 0));
+            parcel.condemned = Some((TOO_OLD, 0));
         }
         parcel
     }

@@ -70,6 +70,11 @@ impl OperatorAct {
         self.tx.conn()
     }
 
+    /// Whose act it is.
+    pub fn operator(&self) -> &str {
+        &self.operator
+    }
+
     /// Notes what was done; from then on the act can commit.
     ///
     /// # Errors

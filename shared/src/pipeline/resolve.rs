@@ -48,7 +48,7 @@ pub(super) async fn tenants(tx: &mut BatchTx, steps: &mut [Step<'_>]) -> Result<
                 step.fate = Some(Fate::OutsideGrant { rule: "grant_tenant" });
             }
             Some(tenant) => step.tenant = Some(tenant),
-            None => step.fate = Some(step.fate.take().unwrap_or_else(|| unresolved(step.parcel.condemned))),
+            None => step.fate = Some(step.fate.take().unwrap_or_else(|| unresolved(step.condemned))),
         }
     }
     Ok(())

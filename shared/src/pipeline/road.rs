@@ -76,6 +76,14 @@ pub(super) struct Step<'p> {
     pub(super) parcel: &'p Parcel,
     pub(super) tenant: Option<TenantId>,
     pub(super) fate: Option<Fate>,
+    /// Dead under this code and with these attempts, unless the inbox knows it.
+    pub(super) condemned: Option<(&'static str, i32)>,
+}
+
+impl<'p> Step<'p> {
+    fn new(parcel: &'p Parcel) -> Self {
+        Self { parcel, tenant: None, fate: parcel.fate.clone(), condemned: parcel.condemned }
+    }
 }
 
 /// Messages by their place in the batch, with the fate that their failure gave them.
@@ -188,9 +196,9 @@ impl Road {
     /// One transaction: resolve, claim, scope, authorize, handle, park, bury, record, emit, COMMIT.
     async fn run(&self, parcels: &[Parcel], now: Timestamp) -> Result<Vec<OutboxRow>, Interrupted> {
         let began = std::time::Instant::now();
-        let mut steps: Vec<Step<'_>> =
-            parcels.iter().map(|parcel| Step { parcel, tenant: None, fate: parcel.fate.clone() }).collect();
+        let mut steps: Vec<Step<'_>> = parcels.iter().map(Step::new).collect();
         let mut tx = BatchTx::begin(&self.pool, &self.context).await?;
+        bury::pardon(&mut tx, &mut steps).await?;
         resolve::tenants(&mut tx, &mut steps).await?;
         claim::claim(&mut tx, &mut steps).await?;
         chaos::pass(Point::AfterClaim);

@@ -52,6 +52,9 @@ async fn engine_tables_have_exactly_the_grants_of_the_design() {
         millrace_app INSERT dead_letters
         millrace_app SELECT dead_letters(identity)
         millrace_app SELECT dead_letters(redrives)
+        millrace_app SELECT dead_letters(state)
+        millrace_app SELECT dead_letters(forced)
+        millrace_app SELECT dead_letters(marked_at)
         millrace_app INSERT operations
         millrace_app SELECT operations(org_id)
         millrace_app SELECT operations(publisher)
@@ -74,6 +77,11 @@ async fn engine_tables_have_exactly_the_grants_of_the_design() {
         millrace_maintenance SELECT parked
         millrace_maintenance UPDATE parked(not_before)
         millrace_maintenance SELECT dead_letters
+        millrace_maintenance UPDATE dead_letters(state)
+        millrace_maintenance UPDATE dead_letters(marked_at)
+        millrace_maintenance UPDATE dead_letters(marked_by)
+        millrace_maintenance UPDATE dead_letters(because)
+        millrace_maintenance UPDATE dead_letters(forced)
         millrace_maintenance SELECT provider_links
         millrace_maintenance INSERT provider_links";
     assert_eq!(grants(&world, "engine").await, lines(wanted));
@@ -119,7 +127,7 @@ async fn every_tenant_table_has_forced_policies_of_the_canonical_text() {
     let dead: Vec<String> =
         sqlx::query_scalar(policies).bind("engine.dead_letters").fetch_all(world.superuser()).await.expect("policies");
     let wanted = [
-        "bury permits for a to millrace_app using - check true".to_owned(),
+        "bury permits for a to millrace_app using - check (state = 'open'::text)".to_owned(),
         "bury_once permits for r to millrace_app using true check -".to_owned(),
         format!("tenant_read permits for r to millrace_reader using {CANONICAL} check -"),
     ];

@@ -23,6 +23,9 @@ pub(super) const ENGINE_GRANTS: &[(&str, &str, &str)] = &[
     ("millrace_app", "INSERT", "dead_letters"),
     ("millrace_app", "SELECT", "dead_letters(identity)"),
     ("millrace_app", "SELECT", "dead_letters(redrives)"),
+    ("millrace_app", "SELECT", "dead_letters(state)"),
+    ("millrace_app", "SELECT", "dead_letters(forced)"),
+    ("millrace_app", "SELECT", "dead_letters(marked_at)"),
     ("millrace_app", "INSERT", "operations"),
     ("millrace_app", "SELECT", "operations(org_id)"),
     ("millrace_app", "SELECT", "operations(publisher)"),
@@ -44,6 +47,11 @@ pub(super) const ENGINE_GRANTS: &[(&str, &str, &str)] = &[
     ("millrace_maintenance", "SELECT", "parked"),
     ("millrace_maintenance", "UPDATE", "parked(not_before)"),
     ("millrace_maintenance", "SELECT", "dead_letters"),
+    ("millrace_maintenance", "UPDATE", "dead_letters(state)"),
+    ("millrace_maintenance", "UPDATE", "dead_letters(marked_at)"),
+    ("millrace_maintenance", "UPDATE", "dead_letters(marked_by)"),
+    ("millrace_maintenance", "UPDATE", "dead_letters(because)"),
+    ("millrace_maintenance", "UPDATE", "dead_letters(forced)"),
     ("millrace_maintenance", "SELECT", "operations"),
     ("millrace_maintenance", "SELECT", "provider_links"),
     ("millrace_maintenance", "INSERT", "provider_links"),
@@ -55,7 +63,7 @@ pub(super) const CANONICAL: &str = "(org_id = ( SELECT app.cur_org() AS cur_org)
 /// Policies of engine tables, which are written before a tenant is known or across tenants: table, policy, command
 /// (`r` SELECT, `a` INSERT, `w` UPDATE, `d` DELETE, `*` all), role, USING, WITH CHECK.
 pub(super) const ENGINE_POLICIES: &[(&str, &str, &str, &str, &str, &str)] = &[
-    ("dead_letters", "bury", "a", "millrace_app", "-", "true"),
+    ("dead_letters", "bury", "a", "millrace_app", "-", "(state = 'open'::text)"),
     ("dead_letters", "bury_once", "r", "millrace_app", "true", "-"),
     ("dead_letters", "tenant_read", "r", "millrace_reader", CANONICAL, "-"),
     ("operations", "settle", "a", "millrace_app", "-", OUTSIDE_SCOPE),

@@ -119,7 +119,7 @@ impl Watch {
     pub(super) async fn status(&self, counts: &BTreeMap<String, usize>) -> String {
         let sums: Result<(i64, i64, i64, i64), _> = sqlx::query_as(
             "SELECT (SELECT count(*) FROM engine.inbox), (SELECT count(*) FROM engine.parked),
-                    (SELECT count(*) FROM engine.dead_letters), (SELECT count(*) FROM engine.outbox)",
+                    (SELECT count(*) FROM engine.dead_letters WHERE state = 'open'), (SELECT count(*) FROM engine.outbox)",
         )
         .fetch_one(&self.pool)
         .await;
