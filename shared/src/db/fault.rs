@@ -7,6 +7,9 @@ pub enum DbFault {
     /// message is to blame.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
+    /// The session does not know what this connection has prepared, or refused to begin: a pooler stands between.
+    #[error("a pooler in transaction mode stands before the database: set database.pooler = \"transaction\"")]
+    Pooled(#[source] sqlx::Error),
     /// A statement failed for what it says.
     #[error("a statement failed")]
     Statement(#[source] sqlx::Error),
@@ -26,20 +29,43 @@ pub enum DbFault {
 
 impl From<sqlx::Error> for DbFault {
     fn from(error: sqlx::Error) -> Self {
-        if is_unavailable(&error) { Self::Unavailable(error) } else { Self::Statement(error) }
+        if is_pooled(&error) {
+            Self::Pooled(error)
+        } else if is_unavailable(&error) {
+            Self::Unavailable(error)
+        } else {
+            Self::Statement(error)
+        }
     }
 }
 
 impl DbFault {
     /// True when waiting helps.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::Pooled(_))
+    }
+
+    /// The database has not answered for longer than any statement may take.
+    pub fn silent() -> Self {
+        Self::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
     }
 }
 
 /// The statement took longer than it may.
 pub(crate) fn is_timeout(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(database) if database.code().as_deref() == Some("57014"))
+}
+
+/// 42P05 and 26000: a prepared statement that somebody else has, or nobody. 08P01 is how PgBouncer refuses a parameter of
+/// the start. None of them is a message's fault, and without a pooler none of them can happen.
+fn is_pooled(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(database) = error else { return false };
+    let refused = || database.message().contains("unsupported startup parameter");
+    match database.code().as_deref() {
+        Some("42P05" | "26000") => true,
+        Some("08P01") => refused(),
+        _ => false,
+    }
 }
 
 /// Errors that say nothing about the statement: the connection, the server's state, a lost race for locks.

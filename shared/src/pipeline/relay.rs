@@ -21,6 +21,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(super) const IN_FLIGHT: Duration = Duration::from_secs(3_600);
 /// How long a parked message that could not be published makes room for others.
 const PUSH_BACK: Duration = Duration::from_secs(15);
+/// Longest sweep: two publishes with their time-outs, and statements. One that takes longer has a silent peer.
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Publisher, message id and time of a parked row.
 type Due = (String, String, OffsetDateTime);
 /// Most rows of one sweep.
@@ -44,7 +46,7 @@ impl Relay {
         let mut delays = RetrySchedule::connections().delays();
         while !drain.begun() {
             let swept = tokio::select! {
-                swept = self.sweep() => swept,
+                swept = self.bounded_sweep() => swept,
                 // What was published and not yet deleted is published again: the inbox knows it.
                 () = drain.started() => return Ok(()),
             };
@@ -68,8 +70,12 @@ impl Relay {
         Ok(())
     }
 
-    async fn sweep(&self) -> Result<usize, DbFault> {
+    async fn bounded_sweep(&self) -> Result<usize, DbFault> {
         self.publisher.connected().await;
+        tokio::time::timeout(SWEEP_TIMEOUT, self.sweep()).await.unwrap_or_else(|_| Err(DbFault::silent()))
+    }
+
+    async fn sweep(&self) -> Result<usize, DbFault> {
         let mut tx = self.pool.begin().await?;
         // One relay sweeps at a time. A row lock that only this role can take, not bound to a session, so that poolers
         // may stand between.
