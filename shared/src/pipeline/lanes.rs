@@ -201,11 +201,14 @@ impl LaneLoop {
         let mut delays = RetrySchedule::connections().delays();
         let mut counted = Counted::default();
         loop {
-            let settled = match self.duty {
-                Duty::Process => self.road.process(&batch.deliveries, &mut counted).await,
-                Duty::Condemn => self.road.condemn(&batch.deliveries).await,
+            let settling = async {
+                match self.duty {
+                    Duty::Process => self.road.process(&batch.deliveries, &mut counted).await,
+                    Duty::Condemn => self.road.condemn(&batch.deliveries).await,
+                }
             };
-            match settled {
+            let settled = tokio::time::timeout(self.road.pool.patience(), settling).await;
+            match settled.unwrap_or_else(|_| Err(DbFault::silent().into())) {
                 Err(RoadFault::Database(fault)) if waits(&fault) => {
                     tracing::warn!(error = chain(&fault), "the batch waits");
                     tokio::time::sleep(delays.next_delay()).await;
