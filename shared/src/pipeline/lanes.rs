@@ -139,7 +139,8 @@ impl Lanes {
                 self.consuming.store(false, Ordering::Relaxed);
             }
             match ended? {
-                Ended::Drained => {}
+                // The others have their own grace: one that is idle ends at once, one with a COMMIT in flight does not.
+                Ended::Drained => continue,
                 Ended::Lost(fault) if fault.is_unreadable() => lost = Some(fault),
                 Ended::Lost(fault) => lost = lost.or(Some(fault)),
                 Ended::Broken(fault) => return Err(fault.into()),
