@@ -8,6 +8,7 @@ mod broker_restart;
 mod commands;
 mod configuration;
 mod crash;
+mod drain;
 mod isolation;
 mod membership;
 mod openapi;
