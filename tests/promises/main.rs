@@ -3,6 +3,7 @@
 mod adopter;
 mod applied_once;
 mod audit_queue;
+mod bad_input;
 mod billing_state;
 mod broker_away;
 mod broker_restart;
