@@ -47,9 +47,9 @@ async fn a_full_queue_refuses_its_own_and_a_lost_queue_or_channel_comes_back_wit
     post_until(&world, &url, 503).await;
     let acme = Caller::user("acme", "u_1", "admin");
     world.command(&url, &acme, "projects.create", "k1", &json!({ "name": "Lighthouse" })).await;
-    world.ask_broker(Method::DELETE, "policies/{vhost}/full", &Value::Null).await;
-    post_until(&world, &url, 200).await;
     let workers = ["millrace-billing", "millrace-projects"].map(|program| world.start(program));
+    post_until(&world, &url, 200).await;
+    world.ask_broker(Method::DELETE, "policies/{vhost}/full", &Value::Null).await;
     eventually("the queue is worked off", async || (world.depth("work.billing.main").await == 0).then_some(())).await;
     world.until_count("select count(*) from app.projects", 1).await;
 
