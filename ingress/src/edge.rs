@@ -22,7 +22,7 @@ use crate::body;
 use crate::commands::{self, Command, CommandFault, Commands};
 use crate::enqueue::Enqueue;
 use crate::rates::Rates;
-use crate::reads::{ReadFault, Reader, Reads, wait_of};
+use crate::reads::{ReadFault, Reader, Reads, bounded, wait_of};
 use crate::response::{self, Answer, Refusal};
 use crate::routes::{Routes, Rows, Target};
 use crate::socket::Dialogue;
@@ -182,13 +182,16 @@ impl Edge {
     async fn rows(&self, rows: Rows, head: Parts) -> Result<Answer, Refusal> {
         let caller = self.authenticator.authenticate(&head.headers, OffsetDateTime::now_utc()).await?;
         let (asks, query) = (reader(&caller), head.uri.query());
-        let found = match rows {
-            Rows::Projects => self.reads.projects(asks, query).await,
-            Rows::Settings => self.reads.settings(asks, query).await,
-            Rows::Members => self.reads.members(asks, query).await,
-            Rows::Billing => self.reads.billing(asks, query).await,
-            Rows::Limits => self.reads.limits(asks, query).await,
+        let look = async {
+            match rows {
+                Rows::Projects => self.reads.projects(asks, query).await,
+                Rows::Settings => self.reads.settings(asks, query).await,
+                Rows::Members => self.reads.members(asks, query).await,
+                Rows::Billing => self.reads.billing(asks, query).await,
+                Rows::Limits => self.reads.limits(asks, query).await,
+            }
         };
+        let found = bounded(look).await;
         if let Err(ReadFault::Denied(_)) = found {
             self.audit_refusal(&caller, rows.action(), EdgeRule::RoleTable).await;
         }

@@ -1,5 +1,6 @@
 //! The public listener: bounds on everything a stranger decides, and a drain that finishes what it has begun.
 
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::Gauge;
 use millrace::config::HttpConfig;
 use millrace::lifecycle::Drain;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,6 +23,8 @@ use crate::socket::{Dialogue, Socket};
 
 /// Most bytes of a request head; no honest sender comes near.
 const HEAD_BYTES: usize = 64 << 10;
+/// Connections that may wait in the kernel's queue.
+const BACKLOG: u32 = 1_024;
 /// How long to wait after the system refused a connection, which it does when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -33,7 +36,7 @@ impl Edge {
     pub async fn listen(self) -> Result<Listening, EdgeFault> {
         let address = self.http.listen;
         let fault = |source| EdgeFault::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(fault)?;
+        let listener = open(address, self.http.share_port).map_err(fault)?;
         let address = listener.local_addr().map_err(fault)?;
         Ok(Listening { edge: Arc::new(self), listener, address })
     }
@@ -60,6 +63,16 @@ impl Edge {
             _ => {}
         }
     }
+}
+
+/// Opens a port, shared with a process that is about to end, or to begin, if that is wanted.
+fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // The port is free although connections of its last owner have not been forgotten yet.
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(shared)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// The header time-out runs from a connection's start and from each answer's end to the end of the next head, so it
@@ -96,11 +109,20 @@ impl Listening {
         let cut = CancellationToken::new();
         let _cut_at_the_end = cut.clone().drop_guard();
         let edge = Arc::clone(&self.edge);
+        let permits = Arc::new(Semaphore::new(edge.http.max_connections));
+        let visit = |stream, permit| {
+            let (edge, drain, cut) = (Arc::clone(&edge), drain.clone(), cut.clone());
+            let open = Open::new(permit, edge.connections.clone());
+            connections.spawn(async move {
+                let _open = open;
+                tokio::select! { () = edge.converse(stream, &drain) => {}, () = cut.cancelled() => {} }
+            });
+        };
         tokio::select! {
-            // Ends with the port, which it owns.
-            () = self.accept(&connections, &cut, &drain) => {}
+            () = self.accept(&permits, &visit) => {}
             () = drain.started() => {}
         }
+        self.empty_queue(&permits, &visit);
         connections.close();
         tokio::select! {
             () = connections.wait() => {}
@@ -111,26 +133,35 @@ impl Listening {
         }
     }
 
-    async fn accept(self, connections: &TaskTracker, cut: &CancellationToken, drain: &Drain) {
-        let permits = Arc::new(Semaphore::new(self.edge.http.max_connections));
+    async fn accept(&self, permits: &Arc<Semaphore>, visit: &impl Fn(TcpStream, OwnedSemaphorePermit)) {
         loop {
             // First the permit, then the connection: whoever is too many waits in the kernel's queue. The semaphore
             // is never closed.
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
+            let Ok(permit) = Arc::clone(permits).acquire_owned().await else { return };
+            match self.listener.accept().await {
+                Ok((stream, _)) => visit(stream, permit),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
                 }
-            };
-            let (edge, drain, cut) = (Arc::clone(&self.edge), drain.clone(), cut.clone());
-            let open = Open::new(permit, self.edge.connections.clone());
-            connections.spawn(async move {
-                let _open = open;
-                tokio::select! { () = edge.converse(stream, &drain) => {}, () = cut.cancelled() => {} }
+            }
+        }
+    }
+
+    /// Takes over whoever is connected and waits in the kernel's queue, which closing the port would reset, and closes
+    /// the port.
+    fn empty_queue(self, permits: &Arc<Semaphore>, visit: &impl Fn(TcpStream, OwnedSemaphorePermit)) {
+        // Not the runtime's accept, which waits for news of the port where there are none.
+        let Ok(listener) = self.listener.into_std() else { return };
+        while let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
+            let accepted = listener.accept().and_then(|(stream, _)| {
+                stream.set_nonblocking(true)?;
+                TcpStream::from_std(stream)
             });
+            match accepted {
+                Ok(stream) => visit(stream, permit),
+                Err(_) => return,
+            }
         }
     }
 }

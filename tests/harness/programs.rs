@@ -82,6 +82,11 @@ impl Program {
         self.child.id().expect("a running program")
     }
 
+    /// Sends a signal such as `-STOP`, and waits for nothing.
+    pub fn signal(&self, signal: &str) {
+        send_signal(self.pid(), signal);
+    }
+
     /// `kill -9`, and waits until it is gone.
     ///
     /// # Panics
@@ -95,8 +100,7 @@ impl Program {
     /// # Panics
     /// When it was ended by a signal.
     pub async fn terminate(mut self) -> i32 {
-        let pid = self.pid().to_string();
-        std::process::Command::new("kill").arg("-TERM").arg(pid).status().expect("kill");
+        self.signal("-TERM");
         self.wait().await
     }
 
@@ -109,6 +113,14 @@ impl Program {
         let status = ended.unwrap_or_else(|_| panic!("did not end: {}", self.log_text())).expect("wait");
         status.code().unwrap_or_else(|| panic!("ended by a signal: {}", self.log_text()))
     }
+}
+
+/// Sends a signal such as `-STOP` to a process.
+///
+/// # Panics
+/// When there is no program to do it with.
+pub fn send_signal(pid: u32, signal: &str) {
+    std::process::Command::new("kill").arg(signal).arg(pid.to_string()).status().expect("kill");
 }
 
 /// Runs `millrace` with arguments and environment to its end; its standard input is empty, and no terminal.

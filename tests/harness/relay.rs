@@ -1,18 +1,35 @@
-//! A TCP relay that can swallow what one side says: the half-open connection of real networks.
+//! A TCP relay that breaks connections as real networks do: cut, or open on one side only.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
+
+/// Who talks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// What clients say.
+    Clients,
+    /// What the server says.
+    Server,
+}
 
 /// Stands between clients and a server. Dropped it cuts every connection.
 pub struct TcpRelay {
     port: u16,
     swallow: Arc<AtomicBool>,
+    accepted: Arc<AtomicUsize>,
+    carried: Arc<Mutex<Vec<Carried>>>,
     accepting: JoinHandle<()>,
+}
+
+/// One connection, and whose words are lost on it.
+struct Carried {
+    silent: Arc<[AtomicBool; 2]>,
+    task: AbortHandle,
 }
 
 impl TcpRelay {
@@ -23,25 +40,20 @@ impl TcpRelay {
     pub async fn start(target: (String, u16)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("a port").port();
-        let swallow = Arc::new(AtomicBool::new(false));
-        let swallowing = Arc::clone(&swallow);
+        let (swallow, accepted, carried) =
+            (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<Carried>>>::default());
+        let (swallowing, counting, carrying) = (Arc::clone(&swallow), Arc::clone(&accepted), Arc::clone(&carried));
         let accepting = tokio::spawn(async move {
-            let mut carried = tokio::task::JoinSet::new();
+            let mut connections = tokio::task::JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                let (target, swallow) = (target.clone(), Arc::clone(&swallowing));
-                carried.spawn(async move {
-                    let Ok(server) = TcpStream::connect(target).await else { return };
-                    let (client_read, client_write) = client.into_split();
-                    let (server_read, server_write) = server.into_split();
-                    let never = AtomicBool::new(false);
-                    tokio::select! {
-                        () = carry(client_read, server_write, &swallow) => {}
-                        () = carry(server_read, client_write, &never) => {}
-                    }
-                });
+                let silent = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
+                let joined = join(client, target.clone(), Arc::clone(&silent), Arc::clone(&swallowing));
+                let task = connections.spawn(joined);
+                carrying.lock().expect("connections").push(Carried { silent, task });
+                counting.fetch_add(1, Ordering::SeqCst);
             }
         });
-        Self { port, swallow, accepting }
+        Self { port, swallow, accepted, carried, accepting }
     }
 
     /// Where to connect instead of the server.
@@ -49,9 +61,33 @@ impl TcpRelay {
         self.port
     }
 
+    /// How many connections it has taken so far.
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+
     /// From now on nothing that clients say reaches the server; what the server says still reaches them.
     pub fn swallow_clients(&self) {
         self.swallow.store(true, Ordering::SeqCst);
+    }
+
+    /// Forgets the connections that there are, as a router does: they stay open, but nothing that this side says on them
+    /// arrives any more. New ones are carried.
+    ///
+    /// # Panics
+    /// Never.
+    pub fn silence(&self, side: Side) {
+        for carried in self.carried.lock().expect("connections").iter() {
+            carried.silent[side as usize].store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Cuts the connections that there are. New ones are carried.
+    ///
+    /// # Panics
+    /// Never.
+    pub fn cut(&self) {
+        self.carried.lock().expect("connections").drain(..).for_each(|carried| carried.task.abort());
     }
 }
 
@@ -61,10 +97,22 @@ impl Drop for TcpRelay {
     }
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, swallow: &AtomicBool) {
+async fn join(client: TcpStream, target: (String, u16), silent: Arc<[AtomicBool; 2]>, swallow: Arc<AtomicBool>) {
+    let Ok(server) = TcpStream::connect(target).await else { return };
+    let (client_read, client_write) = client.into_split();
+    let (server_read, server_write) = server.into_split();
+    let [clients, servers] = silent.each_ref();
+    let lost = |side: &AtomicBool| side.load(Ordering::SeqCst);
+    tokio::select! {
+        () = carry(client_read, server_write, || lost(clients) || lost(&swallow)) => {}
+        () = carry(server_read, client_write, || lost(servers)) => {}
+    }
+}
+
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, lost: impl Fn() -> bool) {
     let mut bytes = [0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut bytes).await {
-        if !swallow.load(Ordering::SeqCst) && to.write_all(&bytes[..length]).await.is_err() {
+        if !lost() && to.write_all(&bytes[..length]).await.is_err() {
             return;
         }
     }

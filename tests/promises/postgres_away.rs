@@ -26,6 +26,18 @@ async fn webhooks_accepted_without_a_database_are_applied_when_it_returns() {
 
     world.until_count("select count(*) from app.billing_history", 52).await;
     world.until_lines("applied", 52).await;
+
+    // A restart in order, in the middle of the work: sessions are ended, and no new one begins for a while.
+    for number in 0..60 {
+        world.accept(&url, &world.invoice_event("cus_1")).await;
+        if number == 20 {
+            let mut postgres = world.servers().postgres.lock().await;
+            postgres.stop(Stop::Fast).await;
+            postgres.start_again().await.expect("PostgreSQL returns");
+        }
+    }
+    world.until_lines("applied", 112).await;
+    assert_eq!(world.count("select count(*) from app.billing_history").await, 112, "an effect was doubled");
     assert_eq!(world.count("select count(*) from engine.dead_letters").await, 0, "the outage burned attempts");
     world.finish(Left::default()).await;
     drop((programs, second_ingress));

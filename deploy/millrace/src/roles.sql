@@ -22,4 +22,6 @@ GRANT millrace_owner, millrace_maintenance TO millrace_migrator;
 ALTER ROLE millrace_app SET lock_timeout = '1s';
 ALTER ROLE millrace_app SET idle_in_transaction_session_timeout = '30s';
 ALTER ROLE millrace_relay SET lock_timeout = '2s';
+-- A relay that is stopped or cut off in mid-sweep must not keep the turn.
+ALTER ROLE millrace_relay SET idle_in_transaction_session_timeout = '30s';
 ALTER ROLE millrace_reader SET statement_timeout = '5s';

@@ -75,7 +75,7 @@ impl From<DbFault> for ReadFault {
     fn from(fault: DbFault) -> Self {
         match fault {
             DbFault::Unavailable(_) | DbFault::Contended(_) => Self::Unavailable(fault),
-            DbFault::Role(_) | DbFault::NotConfigured(_) => {
+            DbFault::Role(_) | DbFault::NotConfigured(_) | DbFault::Pooled(_) => {
                 tracing::error!(error = %fault, "reads are refused");
                 Self::Unavailable(fault)
             }

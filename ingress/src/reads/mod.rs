@@ -11,10 +11,11 @@ mod projects;
 mod settings;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use millrace::config::DatabaseConfig;
 use millrace::contract::{Action, Gate, Permission, Principal, RoleTable, TenantId};
-use millrace::db::{ContextKey, ReadRequest, ReadTx, ReaderPool};
+use millrace::db::{ContextKey, DbFault, ReadRequest, ReadTx, ReaderPool};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -25,6 +26,10 @@ pub use operations::wait_of;
 
 /// Requests that may wait for an operation at once; beyond them the answer is what is known at once.
 const MOST_WAITING: usize = 256;
+
+/// Longest look at the database: every statement is bounded by the server, and one that is not answered by then has a
+/// silent peer.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Who asks, as the edge has authenticated it.
 #[derive(Debug, Clone, Copy)]
@@ -130,6 +135,14 @@ impl Reads {
         let scope = database.pool.read(reader.org, &database.key).await?;
         Ok(scope.authorize(request, &self.roles).await??)
     }
+}
+
+/// A look at the database that ends, whatever the database does.
+///
+/// # Errors
+/// Those of the look, and [`ReadFault::Unavailable`].
+pub async fn bounded<T>(look: impl Future<Output = Result<T, ReadFault>>) -> Result<T, ReadFault> {
+    tokio::time::timeout(LOOK_TIMEOUT, look).await.unwrap_or_else(|_| Err(DbFault::silent().into()))
 }
 
 /// The body, after the transaction that it comes from. That its end was not confirmed takes nothing from what was read.

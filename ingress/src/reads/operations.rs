@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::page::{parameters, whole};
-use super::{ReadFault, Reader, Reads, closed, moment};
+use super::{ReadFault, Reader, Reads, bounded, closed, moment};
 
 /// Longest wait for an outcome.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -45,7 +45,7 @@ impl Reads {
         let mut pause = FIRST_PAUSE;
         let mut waiting = None;
         loop {
-            if let Some(outcome) = self.look(reader, publisher, message).await? {
+            if let Some(outcome) = bounded(self.look(reader, publisher, message)).await? {
                 return Ok(outcome);
             }
             if waiting.is_none() {

@@ -61,6 +61,7 @@ pub(super) fn at(step: &'static str) -> impl FnOnce(lapin::Error) -> AmqpFault {
 #[derive(Debug, Clone)]
 pub struct Dialer {
     addresses: Vec<Url>,
+    heartbeat: Duration,
     login: Login,
     name: String,
 }
@@ -72,12 +73,12 @@ impl Dialer {
     /// [`AmqpFault::NoLogin`].
     pub fn new(config: &AmqpConfig, user: BrokerUser, name: &str) -> Result<Self, AmqpFault> {
         let login = config.logins.get(&user).ok_or(AmqpFault::NoLogin(user.as_str()))?;
-        Ok(Self::with(config.addresses.clone(), login.clone(), name))
+        Ok(Self { heartbeat: config.heartbeat, ..Self::with(config.addresses.clone(), login.clone(), name) })
     }
 
     /// Dials with a login of one's own, as tools do.
     pub fn with(addresses: Vec<Url>, login: Login, name: &str) -> Self {
-        Self { addresses, login, name: name.to_owned() }
+        Self { addresses, heartbeat: AmqpConfig::HEARTBEAT, login, name: name.to_owned() }
     }
 
     /// Tries each address once, in order.
@@ -110,7 +111,7 @@ impl Dialer {
             },
             vhost: if vhost.is_empty() { "/".to_owned() } else { vhost },
             query: AMQPQueryString {
-                heartbeat: Some(15),
+                heartbeat: Some(u16::try_from(self.heartbeat.as_secs()).unwrap_or(u16::MAX)),
                 connection_timeout: Some(u64::try_from(DIAL_TIMEOUT.as_millis()).unwrap_or(5_000)),
                 ..AMQPQueryString::default()
             },

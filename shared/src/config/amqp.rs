@@ -1,6 +1,7 @@
 //! `[amqp]`: broker addresses and one login for each kind of process.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use url::Url;
@@ -22,11 +23,16 @@ pub struct Login {
 pub struct AmqpConfig {
     /// `amqp://host:port/vhost` or `amqps://…`, without user and password; tried in turn.
     pub addresses: Vec<Url>,
+    /// Pause between heartbeats. A peer that was silent for two of them is gone, whatever TCP says.
+    pub heartbeat: Duration,
     /// The logins this process needs.
     pub logins: BTreeMap<BrokerUser, Login>,
 }
 
 impl AmqpConfig {
+    /// The pause between heartbeats where none is named.
+    pub const HEARTBEAT: Duration = Duration::from_secs(15);
+
     pub(super) fn read(s: &mut Reader, process: Process) -> Self {
         let addresses = s.list("addresses");
         if addresses.is_empty() {
@@ -36,7 +42,8 @@ impl AmqpConfig {
         let logins = s.section("logins", |s| {
             BrokerUser::ALL.into_iter().filter_map(|user| login(s, user, process).map(|l| (user, l))).collect()
         });
-        Self { addresses, logins }
+        let heartbeat = Duration::from_secs(s.number("heartbeat_s", Self::HEARTBEAT.as_secs(), 1..=60));
+        Self { addresses, heartbeat, logins }
     }
 }
 

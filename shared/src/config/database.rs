@@ -1,6 +1,7 @@
 //! `[database]`: where PostgreSQL is, and one login for each role.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use url::Url;
 
@@ -34,11 +35,23 @@ impl DatabaseUser {
     }
 }
 
+/// What stands between the processes and PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooler {
+    /// Nothing, or a proxy that gives each connection a session of its own.
+    None,
+    /// A pooler that may give each transaction another session, as PgBouncer does with `pool_mode = transaction`.
+    Transaction,
+}
+
 /// Where the database is and who we are there.
 #[derive(Debug)]
 pub struct DatabaseConfig {
-    /// `postgres://host:port/database?sslmode=verify-full`, without user and password.
+    /// `postgres://host:port/database?sslmode=verify-full`, without user and password. For operators' acts and
+    /// migrations, which need a session of their own, this is `database.direct_url` where that is set.
     pub url: Option<Url>,
+    /// What the addresses lead to.
+    pub pooler: Pooler,
     /// Where the reader reads, such as a replica; [`Self::url`] when absent.
     pub read_url: Option<Url>,
     /// The logins this process needs.
@@ -49,6 +62,8 @@ pub struct DatabaseConfig {
     pub connections: u32,
     /// Connections of the read routes.
     pub read_connections: u32,
+    /// Longest run of a batch. The server bounds every statement, so a batch that takes longer has no answer to wait for.
+    pub batch_timeout: Duration,
 }
 
 /// Connections of either pool, where none are named.
@@ -86,13 +101,24 @@ impl DatabaseConfig {
         });
         let url = if needed || (reads && !s.has("read_url")) || s.has("url") { address(s, "url") } else { None };
         let read_url = if s.has("read_url") { address(s, "read_url") } else { None };
+        let direct_url = if s.has("direct_url") { address(s, "direct_url") } else { None };
+        let pooler = s.word("pooler", Pooler::None, &[("none", Pooler::None), ("transaction", Pooler::Transaction)]);
+        let direct = process.is(Process::Operator);
+        if direct && pooler == Pooler::Transaction && direct_url.is_none() {
+            s.mistake(
+                "direct_url",
+                "is missing: name PostgreSQL itself; migrations and operators' acts take no pooler",
+            );
+        }
         Self {
-            url,
+            url: direct_url.filter(|_| direct).or(url),
+            pooler: if direct { Pooler::None } else { pooler },
             read_url,
             logins,
             context_key: hex_secret(s, "context_key", worker || reads || process.is(Process::Operator)),
             connections: connections(s, "connections"),
             read_connections: connections(s, "read_connections"),
+            batch_timeout: Duration::from_millis(s.number("batch_timeout_ms", 120_000, 1_000..=600_000)),
         }
     }
 }

@@ -10,6 +10,8 @@ use super::Reader;
 pub struct HttpConfig {
     /// Public address.
     pub listen: SocketAddr,
+    /// Lets a second ingress of the same account listen on the same address before this one ends.
+    pub share_port: bool,
     /// Health and metrics; never the public address.
     pub admin_listen: SocketAddr,
     /// Most bytes of a body; beyond it 413.
@@ -33,6 +35,7 @@ impl HttpConfig {
         let millis = |s: &mut Reader, key, default, most| Duration::from_millis(s.number(key, default, 1..=most));
         let config = Self {
             listen: s.parsed("listen", Some(local(8080)), address).unwrap_or(local(0)),
+            share_port: s.word("share_port", false, &[("true", true), ("false", false)]),
             admin_listen: s.parsed("admin_listen", Some(local(0)), address).unwrap_or(local(0)),
             max_body_bytes: s.number("max_body_bytes", 1 << 20, 1..=16 << 20).try_into().unwrap_or(1 << 20),
             header_timeout: millis(s, "header_timeout_ms", 5_000, 60_000),

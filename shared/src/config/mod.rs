@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 pub use amqp::{AmqpConfig, Login};
 pub use billing::{BillingConfig, RetryConfig};
 pub use compliance::ComplianceConfig;
-pub use database::{DatabaseConfig, DatabaseUser};
+pub use database::{DatabaseConfig, DatabaseUser, Pooler};
 pub use http::HttpConfig;
 pub use issuers::{IssuerConfig, IssuerKeys, PublicAlgorithm, TokenTypes};
 pub use limits::LimitsConfig;

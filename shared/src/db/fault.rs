@@ -11,6 +11,9 @@ pub enum DbFault {
     /// A race for locks was lost: a smaller transaction, or a later one, can win it.
     #[error("another transaction held what this one needed")]
     Contended(#[source] sqlx::Error),
+    /// The session does not know what this connection has prepared, or refused to begin: a pooler stands between.
+    #[error("a pooler in transaction mode stands before the database: set database.pooler = \"transaction\"")]
+    Pooled(#[source] sqlx::Error),
     /// A statement failed for what it says.
     #[error("a statement failed")]
     Statement(#[source] sqlx::Error),
@@ -34,6 +37,8 @@ impl From<sqlx::Error> for DbFault {
             Self::ContextChanged
         } else if is_contended(&error) {
             Self::Contended(error)
+        } else if is_pooled(&error) {
+            Self::Pooled(error)
         } else if is_unavailable(&error) {
             Self::Unavailable(error)
         } else {
@@ -45,7 +50,12 @@ impl From<sqlx::Error> for DbFault {
 impl DbFault {
     /// True when waiting helps.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::Pooled(_))
+    }
+
+    /// The database has not answered for longer than any statement may take.
+    pub fn silent() -> Self {
+        Self::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -61,6 +71,18 @@ pub(crate) fn is_timeout(error: &sqlx::Error) -> bool {
 /// A race for locks was lost: no serial order (40001), a deadlock (40P01), or a lock that did not come in time (55P03).
 pub(crate) fn is_contended(error: &sqlx::Error) -> bool {
     matches!(code(error).as_deref(), Some("40001" | "40P01" | "55P03"))
+}
+
+/// 42P05 and 26000: a prepared statement that somebody else has, or nobody. 08P01 is how PgBouncer refuses a parameter of
+/// the start. None of them is a message's fault, and without a pooler none of them can happen.
+fn is_pooled(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(database) = error else { return false };
+    let refused = || database.message().contains("unsupported startup parameter");
+    match database.code().as_deref() {
+        Some("42P05" | "26000") => true,
+        Some("08P01") => refused(),
+        _ => false,
+    }
 }
 
 /// Errors that say nothing about the statement: the connection, or the server's state.

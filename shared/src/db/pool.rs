@@ -5,17 +5,57 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
+use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgTransaction};
 
 use super::DbFault;
-use crate::config::{DatabaseConfig, DatabaseUser};
+use crate::config::{DatabaseConfig, DatabaseUser, Pooler};
 
 /// How long a batch waits for a connection before the database counts as away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long the look at a connection that comes back may take. Without a bound one whose peer is silent would never come
+/// back, and never be replaced.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Begins every transaction of a pool. No tenant is in scope, whatever a session has been left with. Behind a pooler a
+/// session also knows the statements that other connections have prepared, under the very names that this one is about to
+/// use.
+#[derive(Debug, Clone, Copy)]
+struct Begin {
+    direct: &'static str,
+    pooled: &'static str,
+}
+
+const APP: Begin = Begin {
+    direct: "BEGIN; SET LOCAL app.ctx = ''; SET LOCAL statement_timeout = '2s'; SET LOCAL lock_timeout = '1s'",
+    pooled: "BEGIN; DEALLOCATE ALL; SET LOCAL app.ctx = ''; SET LOCAL statement_timeout = '2s'; \
+        SET LOCAL lock_timeout = '1s'",
+};
+const RELAY: Begin =
+    Begin { direct: "BEGIN; SET LOCAL app.ctx = ''", pooled: "BEGIN; DEALLOCATE ALL; SET LOCAL app.ctx = ''" };
+const READER: Begin = Begin {
+    direct: "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL app.ctx = ''; \
+        SET LOCAL statement_timeout = '2s'",
+    pooled: "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; DEALLOCATE ALL; SET LOCAL app.ctx = ''; \
+        SET LOCAL statement_timeout = '2s'",
+};
+
+impl Begin {
+    fn text(self, pooler: Pooler) -> &'static str {
+        match pooler {
+            Pooler::None => self.direct,
+            Pooler::Transaction => self.pooled,
+        }
+    }
+}
+
 /// The worker's own pool. Handlers never see it.
 #[derive(Debug, Clone)]
-pub struct AppPool(CheckedPool);
+pub struct AppPool {
+    pool: CheckedPool,
+    patience: Duration,
+}
 
 /// A pool as the relay role, which can see and delete outbox rows.
 #[derive(Debug, Clone)]
@@ -29,6 +69,7 @@ pub struct ReaderPool(CheckedPool);
 struct CheckedPool {
     pool: PgPool,
     refused: Arc<OnceLock<String>>,
+    begin: &'static str,
 }
 
 /// Options for one of the configured logins, for tools that open connections of their own.
@@ -39,10 +80,16 @@ pub fn connect_options(config: &DatabaseConfig, user: DatabaseUser) -> Result<Pg
     let read_url = config.read_url.as_ref().filter(|_| user == DatabaseUser::Reader);
     let url = read_url.or(config.url.as_ref()).ok_or(DbFault::NotConfigured("database.url"))?;
     let login = config.logins.get(&user).ok_or(DbFault::NotConfigured("database.logins"))?;
-    Ok(PgConnectOptions::from_str(url.as_str())?
+    let options = PgConnectOptions::from_str(url.as_str())?
         .username(&login.user)
         .password(login.password.expose_secret())
-        .application_name("millrace"))
+        .application_name("millrace");
+    Ok(match config.pooler {
+        Pooler::None => options,
+        // What was prepared in one transaction is not there in the next, and PgBouncer refuses a start-up parameter that
+        // it cannot keep track of.
+        Pooler::Transaction => options.statement_cache_capacity(0).extra_float_digits(None),
+    })
 }
 
 impl AppPool {
@@ -51,13 +98,13 @@ impl AppPool {
     /// # Errors
     /// The configuration lacks URL or login.
     pub fn new(config: &DatabaseConfig) -> Result<Self, DbFault> {
-        CheckedPool::new(connect_options(config, DatabaseUser::App)?, config.connections).map(Self)
+        let pool = CheckedPool::new(config, DatabaseUser::App, config.connections, APP)?;
+        Ok(Self { pool, patience: config.batch_timeout })
     }
 
     /// Begins a transaction with its own bounds on each statement, and on how long it waits for somebody else's lock.
     pub(super) async fn begin(&self) -> Result<PgTransaction<'static>, DbFault> {
-        let bounded = "BEGIN; SET LOCAL statement_timeout = '2s'; SET LOCAL lock_timeout = '1s'";
-        self.0.pool.begin_with(bounded).await.map_err(|error| self.0.explain(error))
+        self.pool.begin().await
     }
 
     /// Can a connection of an acceptable role be had?
@@ -65,12 +112,17 @@ impl AppPool {
     /// # Errors
     /// The server is away, or the role is refused.
     pub async fn check(&self) -> Result<(), DbFault> {
-        self.0.check().await
+        self.pool.check().await
     }
 
     /// Closes every connection.
     pub async fn close(&self) {
-        self.0.pool.close().await;
+        self.pool.pool.close().await;
+    }
+
+    /// How long a batch may run before the database counts as silent.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
     }
 }
 
@@ -80,7 +132,7 @@ impl RelayPool {
     /// # Errors
     /// The configuration lacks URL or login.
     pub fn new(config: &DatabaseConfig, connections: u32) -> Result<Self, DbFault> {
-        CheckedPool::new(connect_options(config, DatabaseUser::Relay)?, connections).map(Self)
+        CheckedPool::new(config, DatabaseUser::Relay, connections, RELAY).map(Self)
     }
 
     /// Begins a transaction.
@@ -88,7 +140,7 @@ impl RelayPool {
     /// # Errors
     /// The server is away, or the role is refused.
     pub(crate) async fn begin(&self) -> Result<PgTransaction<'static>, DbFault> {
-        self.0.pool.begin().await.map_err(|error| self.0.explain(error))
+        self.0.begin().await
     }
 
     /// Can a connection of an acceptable role be had?
@@ -111,13 +163,12 @@ impl ReaderPool {
     /// # Errors
     /// The configuration lacks URL or login.
     pub fn new(config: &DatabaseConfig) -> Result<Self, DbFault> {
-        CheckedPool::new(connect_options(config, DatabaseUser::Reader)?, config.read_connections).map(Self)
+        CheckedPool::new(config, DatabaseUser::Reader, config.read_connections, READER).map(Self)
     }
 
     /// Begins a transaction that changes nothing and sees one moment, with its own bound on each statement.
     pub(super) async fn begin(&self) -> Result<PgTransaction<'static>, DbFault> {
-        let bounded = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL statement_timeout = '2s'";
-        self.0.pool.begin_with(bounded).await.map_err(|error| self.0.explain(error))
+        self.0.begin().await
     }
 
     /// Closes every connection.
@@ -127,7 +178,9 @@ impl ReaderPool {
 }
 
 impl CheckedPool {
-    fn new(options: PgConnectOptions, connections: u32) -> Result<Self, DbFault> {
+    fn new(config: &DatabaseConfig, user: DatabaseUser, connections: u32, begin: Begin) -> Result<Self, DbFault> {
+        let (options, begin) = (connect_options(config, user)?, begin.text(config.pooler));
+        let pooler = config.pooler;
         let refused = Arc::new(OnceLock::new());
         let seen = Arc::clone(&refused);
         let pool = PgPoolOptions::new()
@@ -135,11 +188,15 @@ impl CheckedPool {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(move |connection, _| {
                 let seen = Arc::clone(&seen);
-                Box::pin(async move { check_role(connection, &seen).await })
+                Box::pin(async move { check_role(connection, begin, &seen).await })
             })
-            .after_release(|connection, _| Box::pin(async move { left_clean(connection).await }))
+            .after_release(move |connection, _| Box::pin(async move { released(connection, pooler).await }))
             .connect_lazy_with(options);
-        Ok(Self { pool, refused })
+        Ok(Self { pool, refused, begin })
+    }
+
+    async fn begin(&self) -> Result<PgTransaction<'static>, DbFault> {
+        self.pool.begin_with(self.begin).await.map_err(|error| self.explain(error))
     }
 
     async fn check(&self) -> Result<(), DbFault> {
@@ -154,8 +211,14 @@ impl CheckedPool {
     }
 }
 
-/// A role above RLS would make every policy a comment, so such a connection is never used.
-async fn check_role(connection: &mut PgConnection, refused: &OnceLock<String>) -> sqlx::Result<()> {
+/// A role above RLS would make every policy a comment, so such a connection is never used. In a transaction, since behind
+/// a pooler two statements may otherwise reach two sessions.
+async fn check_role(
+    connection: &mut PgConnection,
+    begin: &'static str,
+    refused: &OnceLock<String>,
+) -> sqlx::Result<()> {
+    let mut tx = connection.begin_with(begin).await?;
     let row = sqlx::query!(
         r#"SELECT session_user::text AS "role!",
              (r.rolsuper OR EXISTS (
@@ -165,13 +228,26 @@ async fn check_role(connection: &mut PgConnection, refused: &OnceLock<String>) -
                WHERE n.nspname IN ('app', 'engine', 'priv') AND pg_has_role(session_user, c.relowner, 'MEMBER'))) AS "above!"
            FROM pg_roles r WHERE r.rolname = session_user"#
     )
-    .fetch_one(&mut *connection)
+    .fetch_one(&mut *tx)
     .await?;
+    tx.rollback().await?;
     if row.above {
         let _ = refused.set(row.role);
         return Err(sqlx::Error::Configuration("role above row-level security".into()));
     }
     Ok(())
+}
+
+/// May a connection go back? Not when its peer is silent.
+async fn released(connection: &mut PgConnection, pooler: Pooler) -> sqlx::Result<bool> {
+    let look = async {
+        match pooler {
+            Pooler::None => left_clean(connection).await,
+            // The session went to somebody else with the COMMIT: what another one has says nothing.
+            Pooler::Transaction => connection.ping().await.map(|()| true),
+        }
+    };
+    tokio::time::timeout(RELEASE_TIMEOUT, look).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 /// A connection goes back only without a tenant context; one that still has it is closed.

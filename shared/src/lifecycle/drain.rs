@@ -1,5 +1,7 @@
 //! Two-phase stop: soft finishes what is in flight, hard drops it and lets the broker redeliver.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +50,15 @@ impl Drain {
     /// Resolves when the drain begins.
     pub async fn started(&self) {
         self.soft.cancelled().await;
+    }
+
+    /// Resolves when a drain has gone on for `limit`, or turned hard: whatever still runs then is dropped.
+    pub async fn expired(&self, limit: Duration) {
+        self.started().await;
+        tokio::select! {
+            () = tokio::time::sleep(limit) => {}
+            () = self.escalated() => {}
+        }
     }
 
     /// Resolves when the drain turns hard.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Arg, Command};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -73,7 +74,14 @@ where
         runtime.block_on(async {
             let metrics = crate::telemetry::start(&config.observability)?;
             let drain = Drain::on_signals()?;
-            work(Booted { contract, config, drain, metrics }).await
+            let (ending, limit) = (drain.clone(), drain_limit(&config, process));
+            tokio::select! {
+                ended = work(Booted { contract, config, drain, metrics }) => ended,
+                () = ending.expired(limit) => {
+                    tracing::warn!("the drain ended before the work did; the broker delivers again what was in flight");
+                    Ok(())
+                }
+            }
         })
     };
     // Not on the main thread, whose stack is not ours to choose.
@@ -81,12 +89,23 @@ where
         let main = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn_scoped(scope, whole);
         main?.join().map_err(|_| ProcessFault::from("the process panicked"))?
     });
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    runtime.shutdown_timeout(FAREWELL);
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) if fault.is::<StartFault>() => fail(name, exit::USAGE, fault.as_ref()),
         Err(fault) => fail(name, exit::SOFTWARE, fault.as_ref()),
     }
+}
+
+/// Longest drain of a process that consumes: three seconds for the COMMIT in flight and one to close connections. A peer
+/// that does not answer must not hold the process up any longer.
+const DRAIN_LIMIT: Duration = Duration::from_secs(4);
+/// How long the end of a process waits for a file that is being written.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// When a drain that is not done is over all the same. The ingress has its own bound, and half a second to log it.
+fn drain_limit(config: &Config, process: Process) -> Duration {
+    if process == Process::Ingress { config.http.drain_timeout + FAREWELL } else { DRAIN_LIMIT }
 }
 
 /// Stack of every thread, mapped but not used until it is needed.

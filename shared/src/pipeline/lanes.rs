@@ -184,7 +184,8 @@ impl Lanes {
                 self.consuming.store(false, Ordering::Relaxed);
             }
             match ended? {
-                Ended::Drained => {}
+                // The others have their own grace: one that is idle ends at once, one with a COMMIT in flight does not.
+                Ended::Drained => continue,
                 Ended::Lost(fault) if fault.is_unreadable() => lost = Some(fault),
                 Ended::Lost(fault) => lost = lost.or(Some(fault)),
                 Ended::Broken(fault) => return Err(fault.into()),
@@ -243,11 +244,14 @@ impl LaneLoop {
         let mut delays = RetrySchedule::connections().delays();
         let mut counted = Counted::default();
         loop {
-            let settled = match self.duty {
-                Duty::Main | Duty::Overflow => self.road.process(&batch.deliveries, &mut counted).await,
-                Duty::Dead => self.road.condemn(&batch.deliveries).await,
+            let settling = async {
+                match self.duty {
+                    Duty::Main | Duty::Overflow => self.road.process(&batch.deliveries, &mut counted).await,
+                    Duty::Dead => self.road.condemn(&batch.deliveries).await,
+                }
             };
-            match settled {
+            let settled = tokio::time::timeout(self.road.pool.patience(), settling).await;
+            match settled.unwrap_or_else(|_| Err(DbFault::silent().into())) {
                 Err(RoadFault::Database(fault)) if waits(&fault) => {
                     tracing::warn!(error = chain(&fault), "the batch waits");
                     tokio::time::sleep(delays.next_delay()).await;

@@ -1,6 +1,7 @@
 //! The outbox: sealed messages, stored in the batch's transaction and published right after its COMMIT.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use sqlx::postgres::PgConnection;
@@ -16,6 +17,10 @@ use crate::telemetry::chain;
 
 /// Batches that may wait for their publish before the lanes have to.
 const WAITING_BATCHES: usize = 32;
+
+/// How long deleting published rows may take before they are left to the relay: a database that does not answer must not
+/// hold up the lanes.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One stored message.
 #[derive(Debug, Clone)]
@@ -88,7 +93,8 @@ async fn send(publisher: &Publisher, pool: &RelayPool, rows: &[OutboxRow]) {
     if sent.is_empty() {
         return;
     }
-    if let Err(fault) = delete(pool, &sent).await {
+    let deleted = tokio::time::timeout(DELETE_TIMEOUT, delete(pool, &sent)).await;
+    if let Err(fault) = deleted.unwrap_or_else(|_| Err(DbFault::silent())) {
         tracing::warn!(error = chain(&fault), rows = sent.len(), "published outbox rows stay for the relay");
     }
 }

@@ -25,6 +25,8 @@ pub(super) const IN_FLIGHT: Duration = Duration::from_secs(3_600);
 const PUSH_BACK: Duration = Duration::from_secs(15);
 /// How often the inbox's generations are looked after.
 const TEND: Duration = Duration::from_secs(10);
+/// Longest sweep: two publishes with their time-outs, and statements. One that takes longer has a silent peer.
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Publisher, message id and time of a parked row.
 type Due = (String, String, OffsetDateTime);
 /// Most rows of one sweep.
@@ -79,11 +81,15 @@ impl Relay {
         if tend && let Err(fault) = generations::tend(&self.pool).await {
             tracing::warn!(error = chain(&fault), "the inbox's generations wait");
         }
-        self.sweep().await
+        self.bounded_sweep().await
+    }
+
+    async fn bounded_sweep(&self) -> Result<usize, DbFault> {
+        self.publisher.connected().await;
+        tokio::time::timeout(SWEEP_TIMEOUT, self.sweep()).await.unwrap_or_else(|_| Err(DbFault::silent()))
     }
 
     async fn sweep(&self) -> Result<usize, DbFault> {
-        self.publisher.connected().await;
         let mut tx = self.pool.begin().await?;
         // One relay sweeps at a time. A row lock that only this role can take, not bound to a session, so that poolers
         // may stand between.

@@ -15,7 +15,7 @@ mod guard;
 mod identity;
 mod leftovers;
 mod place;
-pub(crate) mod ports;
+pub mod ports;
 mod postgres;
 mod processes;
 mod programs;

@@ -1,3 +1,5 @@
+//! Free ports of 127.0.0.1.
+
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
@@ -21,7 +23,7 @@ pub(crate) fn is_free(port: u16) -> bool {
 ///
 /// # Errors
 /// [`LocalError::NoPort`] when none is found.
-pub(crate) fn pick(count: usize) -> Result<Vec<u16>, LocalError> {
+pub fn pick(count: usize) -> Result<Vec<u16>, LocalError> {
     let candidates = candidates();
     let mut held = Vec::with_capacity(count);
     while held.len() < count {
