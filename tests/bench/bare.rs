@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::bed::{Bed, TENANTS};
 use super::commits::Applied;
 use super::control::start_deleting;
-use super::latency::{Schedule, counted, total};
+use super::latency::{Schedule, WARM_UP, counted, total};
 use super::messages::{Messages, prepared};
 use super::options::Sizes;
 use super::percentiles::Sorted;
@@ -42,12 +42,14 @@ pub(crate) async fn measure(servers: &'static Servers, sizes: &Sizes) -> Sorted 
     let workers = Workers::start(&bed, deletions).await;
     let consumer = tokio::spawn(consume(consumer(&consuming).await, workers));
 
+    bed.fill("projects", bed.messages.commands("warm", WARM_UP)).await;
+    Applied::Projects.wait(bed.world.superuser(), WARM_UP).await;
     let messages: Vec<Prepared> = (0..total(sizes)).map(|n| prepared(bed.messages.command(SERIES, n))).collect();
     let count = messages.len();
     bed.checkpoint().await;
     let schedule = Schedule::of(sizes.steady_rate);
     send(&publishing, messages, schedule).await;
-    Applied::Projects.wait(bed.world.superuser(), count).await;
+    Applied::Projects.wait(bed.world.superuser(), count + WARM_UP).await;
     publishing.close(200, "done".into()).await.expect("a closed connection");
     consuming.close(200, "done".into()).await.expect("a closed connection");
     // The consumer's stream has ended, with it the workers, and with these the deletions.

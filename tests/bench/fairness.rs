@@ -48,6 +48,8 @@ impl Crowd {
 
 /// What one scenario showed.
 struct Outcome {
+    /// The quiet tenant's milliseconds before the load, and from then on until all of it is applied.
+    alone: Sorted,
     quiet: Sorted,
     per_second: f64,
 }
@@ -58,6 +60,9 @@ pub(crate) async fn measure(bench: &mut Bench, figures: &mut Figures) {
     figures.add("f.pace", per_second);
     let polite = scenario(bench, Crowd::Polite { per_second }).await;
     let off = scenario(bench, Crowd::FloodWithoutLanes).await;
+    figures.add("f.polite.pace", polite.per_second);
+    figures.add("f.alone.p50", flood.alone.percentile(50.0));
+    figures.add("f.alone.p99", flood.alone.percentile(99.0));
     let samples = [&flood, &polite, &off].map(|outcome| outcome.quiet.len().to_string()).join(", ");
     for (outcome, keys) in [
         (flood, ["f.flood.p50", "f.flood.p99"]),
@@ -92,13 +97,11 @@ async fn scenario(bench: &Bench, crowd: Crowd) -> Outcome {
     bed.checkpoint().await;
 
     let (quiet, schedule, stop) = start_quiet(&bed, address);
+    let alone = bench.sizes.alone;
+    tokio::time::sleep_until((schedule.begin + alone).into()).await;
     let pace = match crowd {
         Crowd::Polite { per_second } => Schedule::of(per_second).pace(),
-        Crowd::Flood | Crowd::FloodWithoutLanes => {
-            // The quiet tenant's schedule begins a moment from now; the flood begins with it.
-            tokio::time::sleep_until(schedule.begin.into()).await;
-            Pace::Closed
-        }
+        Crowd::Flood | Crowd::FloodWithoutLanes => Pace::Closed,
     };
     let answers = Load::new(address, CONNECTIONS, pace).send(requests).await;
     accepted(&answers);
@@ -109,11 +112,11 @@ async fn scenario(bench: &Bench, crowd: Crowd) -> Outcome {
     accepted(&quiet);
     Applied::Projects.wait(pool, flood + quiet.list.len()).await;
     let times = Applied::Projects.times(pool).await;
+    let before = (alone.as_secs_f64() * QUIET_RATE) as usize;
     let millis = |n: usize| schedule.millis(n, times[&Messages::name("quiet", n)]);
-    let outcome = Outcome {
-        quiet: Sorted::new(quiet.list.iter().map(|answer| millis(answer.n)).collect()),
-        per_second: answers.per_second(),
-    };
+    let (alone, quiet): (Vec<usize>, Vec<usize>) = quiet.list.iter().map(|answer| answer.n).partition(|n| *n < before);
+    let sorted = |numbers: Vec<usize>| Sorted::new(numbers.into_iter().map(millis).collect());
+    let outcome = Outcome { alone: sorted(alone), quiet: sorted(quiet), per_second: answers.per_second() };
     let p99 = outcome.quiet.percentile(99.0);
     progress(format_args!("    {crowd:?}: {:.0}/s accepted, quiet p99 {p99:.1} ms", outcome.per_second));
     bed.end(std::iter::once(ingress).chain(others).collect::<Vec<Program>>()).await;

@@ -80,7 +80,7 @@ pub(crate) async fn measure(bench: &mut Bench, figures: &mut Figures) {
 const SERIES: &str = "steady";
 const WARM_SERIES: &str = "warm";
 /// Commands before the clock starts, so that every connection and statement has been used once.
-const WARM_UP: usize = 200;
+pub(crate) const WARM_UP: usize = 200;
 
 fn note(figures: &mut Figures, sizes: &Sizes, samples: usize) {
     let rate = sizes.steady_rate;

@@ -29,7 +29,6 @@ impl Machine {
         let cpus = std::thread::available_parallelism().map_or(0, usize::from);
         let model = after_colon("/proc/cpuinfo", "model name");
         let memory = after_colon("/proc/meminfo", "MemTotal");
-        let rust = env!("CARGO_PKG_RUST_VERSION");
         Self(vec![
             ("date", OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()),
             ("commit", commit()),
@@ -39,7 +38,7 @@ impl Machine {
             ("file system", said("stat", &["-f", "-c", "%T", &servers.data().display().to_string()])),
             ("PostgreSQL", postgres_version(servers).await),
             ("RabbitMQ", rabbitmq_version(servers).await),
-            ("build", format!("release, Rust {rust} or newer")),
+            ("build", format!("release, {}", said("rustc", &["--version"]))),
         ])
     }
 

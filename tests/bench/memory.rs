@@ -25,6 +25,7 @@ pub(crate) fn files(sizes: &Sizes) -> u64 {
 
 pub(crate) async fn measure(bench: &mut Bench, figures: &mut Figures) {
     let Sizes { open, commands_each, backlog, .. } = bench.sizes;
+    let backlog = backlog / 2;
     let mut bed = Bed::new(bench.servers, TENANTS).await;
     // A closed loop over all connections is no polite tenant; everything is to be accepted.
     bed.world.set("MILLRACE__LIMITS__HARD_RATE", "1000000");
@@ -42,7 +43,7 @@ pub(crate) async fn measure(bench: &mut Bench, figures: &mut Figures) {
     figures.add("h.ingress", resident(&ingress, "VmRSS"));
     figures.add("h.ingress.peak", resident(&ingress, "VmHWM"));
 
-    // The others have the load of (d) to show what they need at most.
+    // The others get a backlog as in (d), to show what they need at most.
     bed.fill("projects", bed.messages.commands("project", backlog)).await;
     Applied::Projects.wait(bed.world.superuser(), count + backlog).await;
     bed.world.until_lines("applied", count + backlog).await;

@@ -20,7 +20,7 @@ Exit codes: 0 every verdict holds, 1 one does not, 64 bad usage, 69 something is
 
 /// Measures Millrace beside what it stands on, and says whether it keeps its marks.
 #[derive(Debug, Parser)]
-#[command(name = "deploy/bench", after_help = EXAMPLES)]
+#[command(name = "deploy/bench", bin_name = "deploy/bench", after_help = EXAMPLES)]
 pub(crate) struct Options {
     /// Parts to measure, such as c,d [default: all]
     #[arg(long, value_delimiter = ',', value_enum, ignore_case = true)]
@@ -108,6 +108,8 @@ pub(crate) struct Sizes {
     pub(crate) flood: usize,
     /// Polite tenants of (f).
     pub(crate) polite: usize,
+    /// How long the quiet tenant of (f) sends before the others begin.
+    pub(crate) alone: Duration,
     /// Rows in the inbox of (g).
     pub(crate) history: u64,
     /// Open connections of (h), and commands sent over each.
@@ -123,16 +125,17 @@ impl Sizes {
     fn full() -> Self {
         Self {
             turns: 2,
-            publishes: 20_000,
-            webhooks: 20_000,
+            publishes: 50_000,
+            webhooks: 50_000,
             control: Duration::from_secs(8),
             control_warm: Duration::from_secs(2),
-            backlog: 30_000,
+            backlog: 20_000,
             steady_rate: 500.0,
             steady: Duration::from_secs(22),
             steady_warm: Duration::from_secs(2),
             flood: 50_000,
             polite: 1_000,
+            alone: Duration::from_secs(5),
             history: 10_000_000,
             open: 1_000,
             commands_each: 10,
@@ -152,6 +155,7 @@ impl Sizes {
             steady_warm: Duration::from_secs(1),
             flood: 2_000,
             polite: 100,
+            alone: Duration::from_secs(1),
             history: 100_000,
             open: 100,
             commands_each: 3,
