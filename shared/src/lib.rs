@@ -5,6 +5,7 @@
 
 pub mod amqp;
 pub mod auditlog;
+mod chaos;
 pub mod client;
 pub mod config;
 pub mod contract;

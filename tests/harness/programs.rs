@@ -8,6 +8,9 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
+/// Variable with the folder of programs that are built already.
+const PROGRAMS: &str = "MILLRACE_PROGRAMS";
+
 /// Path of a program of the workspace, built first if need be, so that plain `cargo test` works.
 ///
 /// # Panics
@@ -15,9 +18,13 @@ use tokio::process::{Child, Command};
 pub fn binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
+        if let Some(folder) = std::env::var_os(PROGRAMS) {
+            return folder.into();
+        }
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
         let built = std::process::Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--workspace", "--bins", "--manifest-path", root])
+            .args(["build", "--quiet", "--workspace", "--bins", "--features", "millrace-tests/chaos"])
+            .args(["--manifest-path", root])
             .status()
             .expect("cargo");
         assert!(built.success(), "the programs do not build");

@@ -54,6 +54,9 @@ const TOP: [&str; 25] = [
 const EMPTY_NAMES: [&str; 10] =
     ["util", "utils", "common", "helpers", "misc", "manager", "core", "base", "data", "info"];
 
+/// What builds programs that break at named points, for tests alone.
+const CHAOTIC: [&str; 2] = ["deploy/test", "deploy/chaos"];
+
 /// Words of a domain, which the pipeline must not know.
 const DOMAIN_WORDS: [&str; 5] = ["stripe", "invoice", "subscription", "billing", "project"];
 
@@ -259,6 +262,30 @@ fn nothing_waits_to_be_done() {
         }
     }
     hold("something left to do", &found);
+}
+
+#[test]
+fn no_release_breaks_itself() {
+    let root = root();
+    let mut named = Vec::new();
+    let deploy = tree::files(&root).into_iter().filter(|path| is_below(path, "deploy"));
+    let deploy = deploy.filter(|path| !CHAOTIC.contains(&path.as_str()));
+    let manifests = ["ingress/Cargo.toml", "workers/Cargo.toml"].map(str::to_owned);
+    let read = |path: &String| Some((path.clone(), std::fs::read_to_string(root.join(path)).ok()?));
+    for (path, text) in deploy.chain(manifests).filter_map(|path| read(&path)) {
+        let lines =
+            text.lines().enumerate().filter(|(_, line)| line.contains("chaos") || line.contains("all-features"));
+        named.extend(lines.map(|(number, line)| format!("{path}:{} {line}", number + 1)));
+    }
+    hold("what builds or describes a release names the feature that breaks processes", &named);
+    for manifest in ["shared/Cargo.toml", "tests/Cargo.toml"] {
+        let text = std::fs::read_to_string(root.join(manifest)).expect("a manifest");
+        assert!(text.contains("\nchaos = ["), "{manifest} has lost the feature");
+        assert!(
+            !text.contains("\ndefault = "),
+            "a build of the whole workspace would have what {manifest} has by default"
+        );
+    }
 }
 
 #[test]

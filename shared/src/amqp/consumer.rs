@@ -12,6 +12,7 @@ use lapin::{Acker, Channel, Connection};
 use super::connect::{AmqpFault, Dialer, close};
 use super::loss::Loss;
 use super::properties;
+use crate::chaos::{self, Sabotage};
 use crate::contract::{WireFault, WireMessage};
 
 /// A batch stops growing here, whatever its number of messages.
@@ -121,7 +122,11 @@ impl Consumer {
                 Some(Err(_)) | None => break,
             }
         }
-        Ok(Batch::of(batch, self.loss.clone()))
+        let mut batch = Batch::of(batch, self.loss.clone());
+        if chaos::sabotaged(Sabotage::AckBeforeCommit) {
+            batch.ack_early().await?;
+        }
+        Ok(batch)
     }
 
     async fn receive(&mut self) -> Result<Delivery, AmqpFault> {
@@ -159,6 +164,12 @@ impl Batch {
         let Some(last) = self.ackers.last() else { return Ok(()) };
         let acked = self.loss.or("basic.ack", last.ack(BasicAckOptions { multiple: true })).await?;
         if acked { Ok(()) } else { Err(AmqpFault::Stale) }
+    }
+
+    /// What a consumer must not do: nothing is left for [`Batch::ack`], and a crash from here on loses the messages.
+    async fn ack_early(&mut self) -> Result<(), AmqpFault> {
+        let early = Self { deliveries: Vec::new(), ackers: std::mem::take(&mut self.ackers), loss: self.loss.clone() };
+        early.ack().await
     }
 
     /// Acks each of them by itself, for owners who hold several batches of one channel and settle them in any order.

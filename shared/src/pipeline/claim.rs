@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::fate::Fate;
 use super::road::Step;
+use crate::chaos::{self, Sabotage};
 use crate::db::{BatchTx, DbFault};
 
 /// Claims what is to be handled, ignored, rejected or denied. What is parked or dead leaves no row, or its later
@@ -16,7 +17,7 @@ pub(super) async fn claim(tx: &mut BatchTx, steps: &mut [Step<'_>]) -> Result<()
         keys.push(step.parcel.inbox_key().to_vec());
         ids.push(step.parcel.message_id());
     }
-    if orgs.is_empty() {
+    if orgs.is_empty() || chaos::sabotaged(Sabotage::NoInbox) {
         return Ok(());
     }
     // Sorted, because concurrent batches with overlapping keys in different orders deadlock.

@@ -6,6 +6,7 @@ use super::idempotency::{self, Reserved};
 use super::open::Parcel;
 use super::resolve::UNRESOLVED_WINDOW;
 use super::road::{Culprits, Interrupted, Road, Step};
+use crate::chaos;
 use crate::contract::{Envelope, TenantId};
 use crate::db::{BatchTx, DbFault, Refusal, ScopedTx, TenantTx, is_timeout};
 use crate::telemetry::chain;
@@ -86,6 +87,7 @@ async fn handle<'t>(
         Ok(tx) => tx,
         Err(refused) => return Ok((Ok(fate_of_refusal(refused.why)), refused.scope)),
     };
+    chaos::in_handler(&parcel.wire.body);
     let ended = settle(&mut tx, prepared.as_ref(), &opened.envelope).await;
     Ok((ended, tx.release()))
 }

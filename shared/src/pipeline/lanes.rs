@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::outbox::{Outbox, OutboxRow};
 use super::road::{Counted, Road, RoadFault};
 use crate::amqp::{AmqpFault, Batch, Consumer, Dialer, Redelivered, Redial, Session};
+use crate::chaos::{self, Point};
 use crate::contract::{Lane, Topology};
 use crate::db::DbFault;
 use crate::lifecycle::Drain;
@@ -187,6 +188,7 @@ impl LaneLoop {
                 // The connection is gone, and with it the right to ack: the broker delivers again.
                 () = self.stop.cancelled() => return Ended::Drained,
             };
+            chaos::pass(Point::BeforeAck);
             if let Err(fault) = batch.ack().await {
                 self.outbox.publish(rows).await;
                 return Ended::Lost(fault);

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::amqp::Publisher;
+use crate::chaos::{self, Point};
 use crate::contract::{Route, WireMessage};
 use crate::db::{DbFault, RelayPool};
 use crate::telemetry::chain;
@@ -97,6 +98,7 @@ pub(super) async fn confirmed<I: Copy>(
     publisher: &Publisher,
     messages: impl Iterator<Item = (I, Route, Arc<WireMessage>)>,
 ) -> Vec<I> {
+    chaos::pass(Point::BeforePublish);
     let publishes = messages.map(|(id, route, wire)| async move { (id, publisher.publish(route, wire).await) });
     let (mut sent, mut failed, mut last) = (Vec::new(), 0_usize, None);
     for (id, result) in join_all(publishes).await {

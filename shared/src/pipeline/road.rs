@@ -10,6 +10,7 @@ use super::open::Parcel;
 use super::outbox::OutboxRow;
 use super::{Handlers, bury, claim, dispatch, emit, operations, park, resolve};
 use crate::amqp::Delivered;
+use crate::chaos::{self, Point};
 use crate::config::RetryConfig;
 use crate::contract::{AuditEventKey, CheckedContract, Keyring, RoleTable, Signer, TenantId, Timestamp, WorkerName};
 use crate::db::{AppPool, BatchTx, ContextKey, DbFault};
@@ -160,6 +161,7 @@ impl Road {
         let mut tx = BatchTx::begin(&self.pool, &self.context).await?;
         resolve::tenants(&mut tx, &mut steps).await?;
         claim::claim(&mut tx, &mut steps).await?;
+        chaos::pass(Point::AfterClaim);
         if let Err(interrupted) = dispatch::dispatch(self, &mut tx, &mut steps).await {
             // The rollback may fail with the connection; dropping it rolls back all the same.
             let _ = tx.roll_back().await;
@@ -172,7 +174,9 @@ impl Road {
         bury::bury(self, &mut tx, &mut steps).await?;
         operations::record(&mut tx, &steps, now).await?;
         let rows = emit::emit(self, &mut tx, &steps, now).await?;
+        chaos::pass(Point::BeforeCommit);
         tx.commit().await?;
+        chaos::pass(Point::AfterCommit);
         self.count(&steps, began.elapsed());
         Ok(rows)
     }

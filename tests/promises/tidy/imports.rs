@@ -1,8 +1,8 @@
 //! Who may import whom, as data.
 
 /// Everything in `shared`; a new module needs a line in [`TABLE`] first.
-pub(super) const SHARED: [&str; 10] =
-    ["amqp", "auditlog", "client", "config", "contract", "db", "lifecycle", "pipeline", "retry", "telemetry"];
+pub(super) const SHARED: [&str; 11] =
+    ["amqp", "auditlog", "chaos", "client", "config", "contract", "db", "lifecycle", "pipeline", "retry", "telemetry"];
 
 /// One part of the program.
 pub(super) struct Part {
@@ -36,8 +36,9 @@ pub(super) const TABLE: &[Part] = &[
     part("shared/src/lifecycle", PLAIN),
     part("shared/src/retry", PLAIN),
     part("shared/src/auditlog", PLAIN),
+    part("shared/src/chaos", &["chaos", "lifecycle::exit"]),
     part("shared/src/db", &["contract", "config", "telemetry", "lifecycle", "retry", "auditlog", "db"]),
-    part("shared/src/amqp", &["contract", "config", "telemetry", "lifecycle", "retry", "auditlog", "amqp"]),
+    part("shared/src/amqp", &["contract", "config", "telemetry", "lifecycle", "retry", "auditlog", "chaos", "amqp"]),
     part("shared/src/client", &["contract", "telemetry", "amqp", "client", "config::Login"]),
     part("shared/examples", &["client", "contract"]),
     part("shared/src/pipeline", &SHARED),
