@@ -5,6 +5,7 @@ use std::process::{Output, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -62,9 +63,36 @@ impl Program {
     /// # Panics
     /// When the program ends without one; the panic shows its log.
     pub async fn first_line(&mut self) -> String {
+        self.announced().await.unwrap_or_else(|| panic!("ended: {}", self.log_text()))
+    }
+
+    /// The first line on standard output, unless the program ends without one.
+    ///
+    /// # Panics
+    /// When it was asked before.
+    pub async fn announced(&mut self) -> Option<String> {
         let stdout = self.child.stdout.take().expect("standard output");
-        let line = BufReader::new(stdout).lines().next_line().await.expect("standard output");
-        line.unwrap_or_else(|| panic!("ended: {}", self.log_text()))
+        BufReader::new(stdout).lines().next_line().await.expect("standard output")
+    }
+
+    /// Has it not ended yet?
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Is it stopped, by SIGSTOP?
+    pub fn is_stopped(&self) -> bool {
+        let stat = self.child.id().and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok());
+        stat.is_some_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, after)| after.starts_with('T')))
+    }
+
+    /// Signals it, if it has not ended: it is reaped by [`Program::is_running`] and [`Program::wait`] alone, so the id is
+    /// its own.
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        if let Some(pid) = pid {
+            let _ = kill_process(pid, signal);
+        }
     }
 
     /// What it has logged.
@@ -78,6 +106,11 @@ impl Program {
     /// When it has ended.
     pub fn pid(&self) -> u32 {
         self.child.id().expect("a running program")
+    }
+
+    /// Process id, unless its end has been seen.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// `kill -9`, and waits until it is gone.

@@ -12,6 +12,8 @@ pub struct Servers {
     pub postgres: Mutex<Postgres>,
     /// Likewise.
     pub rabbit: Mutex<RabbitMq>,
+    /// Further nodes of the broker's cluster.
+    pub further: Mutex<Vec<RabbitMq>>,
     marker: String,
     _guard: Guard,
 }
@@ -22,14 +24,29 @@ impl Servers {
     /// # Panics
     /// When a server does not start; the message names the log.
     pub async fn start() -> Self {
+        Self::start_with_brokers(1).await
+    }
+
+    /// Starts a pair that nobody else uses, with a cluster of so many nodes for a broker.
+    ///
+    /// # Panics
+    /// When a server does not start; the message names the log.
+    pub async fn start_with_brokers(brokers: usize) -> Self {
         let folder = std::env::temp_dir().join(format!("millrace-test-{}", uuid::Uuid::now_v7().simple()));
         let place = place(&folder);
         let guard = Guard::tie(&place, &[folder, place.data.clone()]).expect("a guard");
         let (postgres, rabbit) = tokio::join!(Postgres::start(&place, Durability::Relaxed), RabbitMq::start(&place));
-        let marker = place.marker.clone();
+        let (marker, rabbit) = (place.marker.clone(), rabbit.expect("RabbitMQ"));
+        let mut further = Vec::new();
+        for number in 2..=brokers {
+            let beside = |folder: &PathBuf| folder.join(format!("node-{number}"));
+            let place = Place { data: beside(&place.data), logs: beside(&place.logs), marker: marker.clone() };
+            further.push(RabbitMq::join(&place, &rabbit).await.expect("a further node"));
+        }
         Self {
             postgres: Mutex::new(postgres.expect("PostgreSQL")),
-            rabbit: Mutex::new(rabbit.expect("RabbitMQ")),
+            rabbit: Mutex::new(rabbit),
+            further: Mutex::new(further),
             marker,
             _guard: guard,
         }
