@@ -46,6 +46,7 @@ fn subject(fault: &Fault) -> String {
         Kind::Kill => format!("{:?}", fault.slot),
         Kind::Abort | Kind::Stop => format!("{:?} at {} {}", fault.slot, fault.point, fault.pass),
         Kind::Freeze => format!("{:?} for {} ms", fault.slot, fault.hold.as_millis()),
+        Kind::Backend | Kind::Sessions | Kind::Cut => String::new(),
         _ => format!("for {} ms", fault.hold.as_millis()),
     }
 }

@@ -61,13 +61,15 @@ impl Record {
         Self { load, kept, created: OffsetDateTime::now_utc().unix_timestamp() }
     }
 
-    /// Messages and tries: attempted messages, confirmed messages, tries, confirms.
+    /// Messages attempted, messages confirmed, tries, confirms.
     pub fn counts(&self) -> [u64; 4] {
-        let sum = |of: fn(&Kept) -> u32| self.kept.iter().map(|kept| u64::from(of(kept))).sum();
-        let any = |of: fn(&Kept) -> u32| self.kept.iter().filter(|kept| of(kept) > 0).count() as u64;
-        let (attempted, confirmed): (fn(&Kept) -> u32, fn(&Kept) -> u32) =
-            (|kept| kept.attempted.load(Ordering::SeqCst), |kept| kept.confirmed.load(Ordering::SeqCst));
-        [any(attempted), any(confirmed), sum(attempted), sum(confirmed)]
+        let mut counts = [0; 4];
+        for kept in &self.kept {
+            let (tries, confirms) = (kept.attempted.load(Ordering::SeqCst), kept.confirmed.load(Ordering::SeqCst));
+            let seen = [u32::from(tries > 0), u32::from(confirms > 0), tries, confirms];
+            counts.iter_mut().zip(seen).for_each(|(count, seen)| *count += u64::from(seen));
+        }
+        counts
     }
 }
 

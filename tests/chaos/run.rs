@@ -51,6 +51,7 @@ pub async fn run(options: &Options, say: &(dyn Fn(String) + Sync)) -> Outcome {
     let count = usize::try_from(options.rate * seconds).unwrap_or(usize::MAX).max(1);
     let record = Arc::new(Record::new(Load::of(seed, count), seed, world.name()));
     let stage = Stage::start(Arc::clone(&world), options.sabotage).await;
+    members(&stage, options.brokers).await;
     let supervisor = tokio::spawn(Arc::clone(&stage).supervise());
     let redelivered = Arc::new(Redelivered::default());
     let counting = tokio::spawn(count_redeliveries(Arc::clone(&stage), Arc::clone(&redelivered)));
@@ -93,6 +94,19 @@ async fn world(brokers: usize) -> World {
     world.cli(&["tenants", "create", FROZEN]).await;
     world.cli(&["tenants", "suspend", FROZEN]).await;
     world
+}
+
+/// Waits until every work queue has a member on each node: a cluster of one would show nothing.
+async fn members(stage: &Stage, brokers: usize) {
+    eventually("every work queue has a member on each node", async || {
+        let queues = management(stage, &format!("/api/queues/{}", stage.world.name())).await?;
+        let mut work =
+            queues.as_array()?.iter().filter(|queue| queue["name"].as_str().is_some_and(|n| n.starts_with("work.")));
+        let on_all =
+            |queue: &serde_json::Value| queue["members"].as_array().is_some_and(|nodes| nodes.len() == brokers);
+        (work.clone().count() > 0 && work.all(on_all)).then_some(())
+    })
+    .await;
 }
 
 /// Waits until nothing is on its way, for as long as something moves; returns what is left.
