@@ -4,6 +4,8 @@
 mod await_until;
 mod broker;
 mod caller;
+#[path = "../chaos/mod.rs"]
+pub mod chaos;
 mod golden;
 mod http;
 mod json_schema;

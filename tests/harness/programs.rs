@@ -5,6 +5,7 @@ use std::process::{Output, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -64,9 +65,36 @@ impl Program {
     /// # Panics
     /// When the program ends without one; the panic shows its log.
     pub async fn first_line(&mut self) -> String {
+        self.announced().await.unwrap_or_else(|| panic!("ended: {}", self.log_text()))
+    }
+
+    /// The first line on standard output, unless the program ends without one.
+    ///
+    /// # Panics
+    /// When it was asked before.
+    pub async fn announced(&mut self) -> Option<String> {
         let stdout = self.child.stdout.take().expect("standard output");
-        let line = BufReader::new(stdout).lines().next_line().await.expect("standard output");
-        line.unwrap_or_else(|| panic!("ended: {}", self.log_text()))
+        BufReader::new(stdout).lines().next_line().await.expect("standard output")
+    }
+
+    /// Has it not ended yet?
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Is it stopped, by SIGSTOP?
+    pub fn is_stopped(&self) -> bool {
+        let stat = self.child.id().and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok());
+        stat.is_some_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, after)| after.starts_with('T')))
+    }
+
+    /// Signals it, if it has not ended: it is reaped by [`Program::is_running`] and [`Program::wait`] alone, so the id is
+    /// its own.
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        if let Some(pid) = pid {
+            let _ = kill_process(pid, signal);
+        }
     }
 
     /// What it has logged.
@@ -82,9 +110,9 @@ impl Program {
         self.child.id().expect("a running program")
     }
 
-    /// Sends a signal such as `-STOP`, and waits for nothing.
-    pub fn signal(&self, signal: &str) {
-        send_signal(self.pid(), signal);
+    /// Process id, unless its end has been seen.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// `kill -9`, and waits until it is gone.
@@ -115,12 +143,13 @@ impl Program {
     }
 }
 
-/// Sends a signal such as `-STOP` to a process.
+/// Sends a signal to a process that is no [`Program`], such as a server.
 ///
 /// # Panics
-/// When there is no program to do it with.
-pub fn send_signal(pid: u32, signal: &str) {
-    std::process::Command::new("kill").arg(signal).arg(pid.to_string()).status().expect("kill");
+/// When it is not there.
+pub fn send_signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).expect("a process id")).expect("a process id");
+    kill_process(pid, signal).expect("a process");
 }
 
 /// Runs `millrace` with arguments and environment to its end; its standard input is empty, and no terminal.

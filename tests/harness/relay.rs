@@ -1,4 +1,4 @@
-//! A TCP relay that breaks connections as real networks do: cut, or open on one side only.
+//! A TCP relay that breaks connections as real networks do: cut, held, or open on one side only.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 
 /// Who talks.
@@ -21,6 +22,7 @@ pub enum Side {
 pub struct TcpRelay {
     port: u16,
     swallow: Arc<AtomicBool>,
+    stalled: watch::Sender<bool>,
     accepted: Arc<AtomicUsize>,
     carried: Arc<Mutex<Vec<Carried>>>,
     accepting: JoinHandle<()>,
@@ -40,20 +42,21 @@ impl TcpRelay {
     pub async fn start(target: (String, u16)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("a port").port();
-        let (swallow, accepted, carried) =
-            (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<Carried>>>::default());
-        let (swallowing, counting, carrying) = (Arc::clone(&swallow), Arc::clone(&accepted), Arc::clone(&carried));
+        let (swallow, stalled) = (Arc::<AtomicBool>::default(), watch::Sender::new(false));
+        let (accepted, carried) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<Carried>>>::default());
+        let (swallowing, holding) = (Arc::clone(&swallow), stalled.subscribe());
+        let (counting, carrying) = (Arc::clone(&accepted), Arc::clone(&carried));
         let accepting = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let silent = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
-                let joined = join(client, target.clone(), Arc::clone(&silent), Arc::clone(&swallowing));
-                let task = connections.spawn(joined);
+                let lost = Lost { silent: Arc::clone(&silent), swallow: Arc::clone(&swallowing), stalled: holding.clone() };
+                let task = connections.spawn(join(client, target.clone(), lost));
                 carrying.lock().expect("connections").push(Carried { silent, task });
                 counting.fetch_add(1, Ordering::SeqCst);
             }
         });
-        Self { port, swallow, accepted, carried, accepting }
+        Self { port, swallow, stalled, accepted, carried, accepting }
     }
 
     /// Where to connect instead of the server.
@@ -69,6 +72,17 @@ impl TcpRelay {
     /// From now on nothing that clients say reaches the server; what the server says still reaches them.
     pub fn swallow_clients(&self) {
         self.swallow.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on nothing reaches anybody, until [`TcpRelay::open`].
+    pub fn stall(&self) {
+        self.stalled.send_replace(true);
+    }
+
+    /// Ends a stall, and lets clients be heard again. What was swallowed stays lost, so [`TcpRelay::cut`] first.
+    pub fn open(&self) {
+        self.swallow.store(false, Ordering::SeqCst);
+        self.stalled.send_replace(false);
     }
 
     /// Forgets the connections that there are, as a router does: they stay open, but nothing that this side says on them
@@ -97,21 +111,36 @@ impl Drop for TcpRelay {
     }
 }
 
-async fn join(client: TcpStream, target: (String, u16), silent: Arc<[AtomicBool; 2]>, swallow: Arc<AtomicBool>) {
+/// What is lost, and what is held.
+struct Lost {
+    silent: Arc<[AtomicBool; 2]>,
+    swallow: Arc<AtomicBool>,
+    stalled: watch::Receiver<bool>,
+}
+
+async fn join(client: TcpStream, target: (String, u16), lost: Lost) {
     let Ok(server) = TcpStream::connect(target).await else { return };
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
-    let [clients, servers] = silent.each_ref();
-    let lost = |side: &AtomicBool| side.load(Ordering::SeqCst);
+    let [clients, servers] = lost.silent.each_ref();
+    let is = |flag: &AtomicBool| flag.load(Ordering::SeqCst);
     tokio::select! {
-        () = carry(client_read, server_write, || lost(clients) || lost(&swallow)) => {}
-        () = carry(server_read, client_write, || lost(servers)) => {}
+        () = carry(client_read, server_write, lost.stalled.clone(), || is(clients) || is(&lost.swallow)) => {}
+        () = carry(server_read, client_write, lost.stalled.clone(), || is(servers)) => {}
     }
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, lost: impl Fn() -> bool) {
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut stalled: watch::Receiver<bool>,
+    lost: impl Fn() -> bool,
+) {
     let mut bytes = [0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut bytes).await {
+        if stalled.wait_for(|stalled| !stalled).await.is_err() {
+            return;
+        }
         if !lost() && to.write_all(&bytes[..length]).await.is_err() {
             return;
         }

@@ -12,6 +12,8 @@ pub struct Servers {
     pub postgres: Mutex<Postgres>,
     /// Likewise.
     pub rabbit: Mutex<RabbitMq>,
+    /// Further nodes of the broker's cluster.
+    pub further: Mutex<Vec<RabbitMq>>,
     marker: String,
     data: PathBuf,
     _guard: Guard,
@@ -23,7 +25,15 @@ impl Servers {
     /// # Panics
     /// When a server does not start; the message names the log.
     pub async fn start() -> Self {
-        Self::with(Durability::Relaxed).await.unwrap_or_else(|fault| panic!("{fault}"))
+        Self::start_with_brokers(1).await
+    }
+
+    /// Starts a pair that nobody else uses, with a cluster of so many nodes for a broker.
+    ///
+    /// # Panics
+    /// When a server does not start; the message names the log.
+    pub async fn start_with_brokers(brokers: usize) -> Self {
+        Self::with(Durability::Relaxed, brokers).await.unwrap_or_else(|fault| panic!("{fault}"))
     }
 
     /// Starts a pair whose commits and confirms survive the loss of power, as in production.
@@ -31,19 +41,33 @@ impl Servers {
     /// # Errors
     /// A server is not installed or does not start; the message says what to do.
     pub async fn durable() -> Result<Self, LocalError> {
-        Self::with(Durability::Full).await
+        Self::with(Durability::Full, 1).await
     }
 
-    async fn with(durability: Durability) -> Result<Self, LocalError> {
+    async fn with(durability: Durability, brokers: usize) -> Result<Self, LocalError> {
         let folder = std::env::temp_dir().join(format!("millrace-test-{}", uuid::Uuid::now_v7().simple()));
         let place = place(&folder);
         let guard = Guard::tie(&place, &[folder, place.data.clone()])?;
         let (postgres, rabbit) = tokio::join!(Postgres::start(&place, durability), RabbitMq::start(&place));
-        let Place { marker, data, .. } = place;
-        Ok(Self { postgres: Mutex::new(postgres?), rabbit: Mutex::new(rabbit?), marker, data, _guard: guard })
+        let rabbit = rabbit?;
+        let Place { marker, data, logs } = place;
+        let mut further = Vec::new();
+        for number in 2..=brokers {
+            let beside = |folder: &PathBuf| folder.join(format!("node-{number}"));
+            let place = Place { data: beside(&data), logs: beside(&logs), marker: marker.clone() };
+            further.push(RabbitMq::join(&place, &rabbit).await?);
+        }
+        Ok(Self {
+            postgres: Mutex::new(postgres?),
+            rabbit: Mutex::new(rabbit),
+            further: Mutex::new(further),
+            marker,
+            data,
+            _guard: guard,
+        })
     }
 
-    /// Where both keep their data.
+    /// Where they keep their data.
     pub fn data(&self) -> &Path {
         &self.data
     }

@@ -78,6 +78,11 @@ impl World {
         Self::on(ServersOf::Shared(servers)).await
     }
 
+    /// A world on servers of its own, with a cluster of so many nodes for a broker. Every queue has a member on each.
+    pub async fn with_brokers(brokers: usize) -> Self {
+        Self::on(ServersOf::Own(Box::new(Servers::start_with_brokers(brokers).await))).await
+    }
+
     async fn on(servers: ServersOf) -> Self {
         let name = format!("t{}", uuid::Uuid::now_v7().simple());
         let folder = tempfile::tempdir().expect("a folder");
@@ -184,10 +189,19 @@ impl World {
     /// Starts one of Millrace's programs in this world: `millrace-billing`, `millrace-relay`, `millrace-audit`. A path
     /// is that of somebody else's program.
     pub fn start(&self, program: &str) -> Program {
+        self.start_with(program, &[])
+    }
+
+    /// The same with variables of its own, which win.
+    ///
+    /// # Panics
+    /// As [`World::start`].
+    pub fn start_with(&self, program: &str, variables: &[(String, String)]) -> Program {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let name = Path::new(program).file_name().and_then(|name| name.to_str()).expect("a program's name");
         let log = self.folder.path().join(format!("{name}-{number}.log"));
-        Program::start(program, &self.environment(), &log)
+        let environment = [self.environment().as_slice(), variables].concat();
+        Program::start(program, &environment, &log)
     }
 
     /// Starts the ingress and waits until it confirms; returns its public base URL.
@@ -431,6 +445,11 @@ impl World {
         let drop = sqlx::AssertSqlSafe(format!("DROP DATABASE {} WITH (FORCE)", self.name));
         let mut connection = PgConnection::connect(&superuser).await.expect("a connection");
         sqlx::raw_sql(drop).execute(&mut connection).await.expect("a dropped database");
+    }
+
+    /// Ends a world whose rest somebody else has judged.
+    pub fn leave(mut self) {
+        self.finished = true;
     }
 
     /// Ends the test: every queue is empty, nothing waits in the outbox, and only what was declared is parked or dead.

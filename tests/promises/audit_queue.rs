@@ -4,6 +4,7 @@ use std::io::Write;
 
 use lapin::BasicProperties;
 use millrace_tests::{Left, World, eventually};
+use rustix::process::Signal;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_audit_message_without_a_seal_becomes_a_dead_letter_and_no_line() {
@@ -37,7 +38,7 @@ async fn a_second_writer_waits_until_the_first_is_gone_and_loses_and_doubles_no_
         if number == 20 {
             eventually("lines", async || (world.lines_with("applied") > 0).then_some(())).await;
             assert_eq!(world.readiness(&admin).await.map(|(status, _)| status), Some(503), "two writers write");
-            first.signal("-KILL");
+            first.signal(Signal::KILL);
         }
     }
     world.until_lines("applied", 40).await;

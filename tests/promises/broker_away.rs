@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use millrace_tests::{Left, Program, World, eventually, send_signal};
+use rustix::process::Signal;
 
 /// Five seconds of a drain, and two for a machine that is busy.
 const LEAVES_WITHIN: Duration = Duration::from_secs(5 + 2);
@@ -25,7 +26,7 @@ impl Fleet {
     async fn leave(self, when: &str) {
         let began = Instant::now();
         for program in &self.programs {
-            program.signal("-TERM");
+            program.signal(Signal::TERM);
         }
         for mut program in self.programs {
             assert_eq!(program.wait().await, 0, "{when}");
@@ -115,13 +116,13 @@ async fn a_broker_that_is_down_blocked_or_silent_loses_nothing_and_holds_nobody_
 
     // It is there and says nothing. Whoever comes now waits for an answer to its first word.
     let broker = world.servers().rabbit.lock().await.pid().expect("a broker");
-    send_signal(broker, "-STOP");
+    send_signal(broker, Signal::STOP);
     fleet.until_refused(&world, &mut accepted).await;
     let late = Fleet::start(&world).await;
     late.until_refused(&world, &mut accepted).await;
     late.leave("a dial is not answered").await;
     fleet.leave("the broker is silent").await;
-    send_signal(broker, "-CONT");
+    send_signal(broker, Signal::CONT);
     let fleet = Fleet::start(&world).await;
     fleet.until_accepted(&world, &mut accepted).await;
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use millrace_tests::{Left, Program, World, eventually};
+use rustix::process::Signal;
 
 /// The promise: five seconds from the first signal to the end, and two for a machine that is busy.
 const LEAVES_WITHIN: Duration = Duration::from_secs(5 + 2);
@@ -65,10 +66,10 @@ async fn a_drained_worker_finishes_its_commit_or_rolls_back_and_a_second_signal_
 
     let (mut worker, admin) = world.start_ready("millrace-billing").await;
     until_waiting(&worker).await;
-    worker.signal("-TERM");
+    worker.signal(Signal::TERM);
     eventually("it drains", async || world.readiness(&admin).await?.1.contains("draining").then_some(())).await;
     let began = Instant::now();
-    worker.signal("-TERM");
+    worker.signal(Signal::TERM);
     assert_eq!(worker.wait().await, 0);
     let took = began.elapsed();
     assert!(took < COMMIT_GRACE, "the second signal took {took:?}");

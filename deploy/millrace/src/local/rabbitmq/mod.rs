@@ -48,6 +48,22 @@ impl RabbitMq {
     /// # Errors
     /// Any [`LocalError`]; nothing is left running then.
     pub async fn start(place: &Place) -> Result<Self, LocalError> {
+        Self::start_node(place, Node::load_or_create).await
+    }
+
+    /// Starts a further node, which joins the cluster of `first`, in a fresh place of its own. It shares the port mapper
+    /// of `first`, which must therefore not be stopped before it (killing is no stop).
+    ///
+    /// # Errors
+    /// Any [`LocalError`]; nothing is left running then.
+    pub async fn join(place: &Place, first: &Self) -> Result<Self, LocalError> {
+        Self::start_node(place, |place| Node::beside(&first.node, place)).await
+    }
+
+    async fn start_node(
+        place: &Place,
+        node: impl FnOnce(&Place) -> Result<Node, LocalError>,
+    ) -> Result<Self, LocalError> {
         let place = place.prepare()?;
         let (scripts, runner) = (programs::rabbitmq_scripts()?, RunAs::decide(ACCOUNT)?);
         let home = place.rabbitmq();
@@ -55,7 +71,7 @@ impl RabbitMq {
         if let Some(found) = with_environment(SERVER, &home.to_string_lossy()).first() {
             return Err(LocalError::Running { server: "RabbitMQ", pid: found.pid });
         }
-        let node = Node::load_or_create(&place)?;
+        let node = node(&place)?;
         node.write_files(&home, runner)?;
         let mut rabbitmq = Self { place, node, runner, scripts, broker: None, epmd: None };
         rabbitmq.start_again().await?;
@@ -162,7 +178,7 @@ impl RabbitMq {
     }
 
     async fn start_epmd(&mut self) -> Result<(), LocalError> {
-        if self.epmd.as_mut().is_some_and(Server::is_running) {
+        if self.node.joins.is_some() || self.epmd.as_mut().is_some_and(Server::is_running) {
             return Ok(());
         }
         let (port, home) = (self.node.ports.epmd, self.place.rabbitmq());

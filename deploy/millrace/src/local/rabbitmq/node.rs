@@ -17,6 +17,9 @@ pub(super) struct Node {
     pub(super) cookie: String,
     pub(super) password: String,
     pub(super) ports: Ports,
+    /// The node whose cluster it joins at its first start, and whose port mapper it uses.
+    #[serde(default)]
+    pub(super) joins: Option<String>,
 }
 
 /// Ports on 127.0.0.1.
@@ -34,10 +37,25 @@ impl Node {
         let path = place.data.join("rabbitmq.json");
         let mut node = if path.is_file() { Self::load(&path)? } else { Self::create()? };
         node.ports.replace_taken()?;
-        let stored =
-            serde_json::to_vec_pretty(&node).map_err(|source| LocalError::Damaged { path: path.clone(), source })?;
-        write_secret(&path, &stored)?;
+        node.store(&path)?;
         Ok(node)
+    }
+
+    /// Makes a further node for a place of its own, which will join the cluster of `first`.
+    pub(super) fn beside(first: &Self, place: &Place) -> Result<Self, LocalError> {
+        let mut node = Self::create()?;
+        node.cookie.clone_from(&first.cookie);
+        node.password.clone_from(&first.password);
+        node.ports.epmd = first.ports.epmd;
+        node.joins = Some(first.name.clone());
+        node.store(&place.data.join("rabbitmq.json"))?;
+        Ok(node)
+    }
+
+    fn store(&self, path: &Path) -> Result<(), LocalError> {
+        let stored =
+            serde_json::to_vec_pretty(self).map_err(|source| LocalError::Damaged { path: path.to_owned(), source })?;
+        write_secret(path, &stored)
     }
 
     fn load(path: &Path) -> Result<Self, LocalError> {
@@ -51,6 +69,7 @@ impl Node {
             cookie: hex::encode_upper(rand::random::<[u8; 16]>()),
             password: hex::encode(rand::random::<[u8; 24]>()),
             ports: Ports::pick()?,
+            joins: None,
         })
     }
 
@@ -72,6 +91,14 @@ impl Node {
     fn configuration(&self) -> String {
         let Ports { amqp, management, .. } = self.ports;
         let password = &self.password;
+        let cluster = self.joins.as_ref().map_or_else(String::new, |first| {
+            format!(
+                "cluster_formation.peer_discovery_backend = classic_config\n\
+                 cluster_formation.classic_config.nodes.1 = {first}\n\
+                 cluster_formation.classic_config.nodes.2 = {}\n",
+                self.name
+            )
+        });
         format!(
             "listeners.tcp.1 = 127.0.0.1:{amqp}\n\
              management.tcp.ip = 127.0.0.1\n\
@@ -84,7 +111,8 @@ impl Node {
              vm_memory_high_watermark.relative = 0.4\n\
              log.file = false\n\
              log.console = true\n\
-             log.console.level = info\n"
+             log.console.level = info\n\
+             {cluster}"
         )
     }
 
