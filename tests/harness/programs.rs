@@ -128,7 +128,7 @@ impl Program {
     /// # Panics
     /// When it was ended by a signal.
     pub async fn terminate(mut self) -> i32 {
-        self.signal("-TERM");
+        self.signal(Signal::TERM);
         self.wait().await
     }
 

@@ -50,7 +50,8 @@ impl TcpRelay {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let silent = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
-                let lost = Lost { silent: Arc::clone(&silent), swallow: Arc::clone(&swallowing), stalled: holding.clone() };
+                let lost =
+                    Lost { silent: Arc::clone(&silent), swallow: Arc::clone(&swallowing), stalled: holding.clone() };
                 let task = connections.spawn(join(client, target.clone(), lost));
                 carrying.lock().expect("connections").push(Carried { silent, task });
                 counting.fetch_add(1, Ordering::SeqCst);

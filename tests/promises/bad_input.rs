@@ -5,8 +5,8 @@ use futures_util::{StreamExt, stream};
 use hyper::Method;
 use lapin::BasicProperties;
 use millrace::client::CommandOptions;
-use millrace::contract::payloads::ProjectsRename;
 use millrace::config::Process;
+use millrace::contract::payloads::ProjectsRename;
 use millrace::contract::{ActorKind, Envelope, KeyId, Lane, Principal, Role, TenantId, WireMessage};
 use millrace_tests::{Caller, Left, World, eventually};
 use serde_json::{Value, json};
@@ -90,7 +90,7 @@ fn full_disk(table: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_of_postgres_is_waited_for_and_a_message_of_64_mib_is_a_dead_letter_that_costs_no_neighbour_anything()
-{
+ {
     let world = World::new().await;
     world.tenant("acme", "cus_1").await;
     let (programs, url) = world.start_all().await;

@@ -30,7 +30,12 @@ impl Fleet {
         }
         for mut program in self.programs {
             assert_eq!(program.wait().await, 0, "{when}");
-            assert!(began.elapsed() < LEAVES_WITHIN, "{when}: left after {:?}: {}", began.elapsed(), program.log_text());
+            assert!(
+                began.elapsed() < LEAVES_WITHIN,
+                "{when}: left after {:?}: {}",
+                began.elapsed(),
+                program.log_text()
+            );
         }
     }
 

@@ -26,6 +26,9 @@ async fn post_until_accepted(world: &World, url: &str) {
     .await;
 }
 
+/// What is done to connections.
+type Break = fn(&TcpRelay);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_to_the_broker_that_are_cut_or_half_open_are_replaced_and_nothing_is_lost_or_doubled() {
     let mut world = World::new().await;
@@ -47,7 +50,7 @@ async fn connections_to_the_broker_that_are_cut_or_half_open_are_replaced_and_no
         fleet.push(Distant { program, relay });
     }
     let mut sent = 0;
-    let breaks: [(&str, fn(&TcpRelay)); 3] = [
+    let breaks: [(&str, Break); 3] = [
         ("cut", TcpRelay::cut),
         ("what the broker says is lost", |relay| relay.silence(Side::Server)),
         ("what the process says is lost", |relay| relay.silence(Side::Clients)),

@@ -1,6 +1,7 @@
 //! Nothing waits behind a noisy tenant: beyond its rate what it sends goes to the overflow lane, and its neighbours' stays
 //! in main. No worker runs while the lanes are looked at.
 
+use futures_util::{StreamExt, stream};
 use hyper::Method;
 use millrace::client::{CommandOptions, CommandPublisher};
 use millrace::contract::payloads::ProjectsCreate;
@@ -231,6 +232,39 @@ async fn a_forged_mark_lifts_no_message_out_of_overflow_not_even_when_it_was_par
     world.cli(&["tenants", "create", "acme"]).await;
     world.until_lines("applied", 1).await;
     assert_eq!(world.count("select count(*) from app.projects").await, 1);
+    world.finish(Left::default()).await;
+    drop(programs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flooded_main_lane_does_not_starve_overflow() {
+    const MAIN: usize = 2_000;
+    let world = World::new().await;
+    for org in ["acme", "globex"] {
+        world.cli(&["tenants", "create", org]).await;
+        world.execute(&format!("UPDATE app.tenants SET plan = 'enterprise' WHERE org_id = '{org}'")).await;
+    }
+    let publisher = world.commands_of("crm", Lane::Main).await.with_soft_rate(None);
+    let (acme, globex) = (TenantId::parse("acme").expect("a tenant"), TenantId::parse("globex").expect("a tenant"));
+    let principal = Principal { kind: ActorKind::Service, id: "crm".to_owned(), role: Some(Role::Editor) };
+    let send = async |publisher: &CommandPublisher, org: &TenantId, key: String| {
+        let (principal, body) = (principal.clone(), json!({ "name": key }).to_string().into_bytes());
+        let options = CommandOptions::default();
+        publisher.publish_command::<ProjectsCreate>(org, principal, &key, body, options).await.expect("queued")
+    };
+    stream::iter(0..MAIN)
+        .for_each_concurrent(256, async |n| drop(send(&publisher, &acme, format!("main-{n}")).await))
+        .await;
+    let modest = world.commands_of("crm", Lane::Overflow).await;
+    let waiting = send(&modest, &globex, "overflow".to_owned()).await;
+    assert_eq!(depths(&world, "projects").await, [u32::try_from(MAIN).expect("a count"), 1]);
+
+    let programs = ["millrace-projects", "millrace-relay", "millrace-audit"].map(|program| world.start(program));
+    assert_eq!(world.outcome("globex", waiting.as_str()).await, "applied");
+    world.until_lines("applied", MAIN + 1).await;
+    let after = "select count(*) from engine.operations o, engine.operations w
+                 where w.org_id = 'globex' and o.org_id = 'acme' and o.settled_at > w.settled_at";
+    assert!(world.count(after).await > 0, "overflow had to wait for the end of main");
     world.finish(Left::default()).await;
     drop(programs);
 }

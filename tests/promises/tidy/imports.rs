@@ -1,8 +1,20 @@
 //! Who may import whom, as data.
 
 /// Everything in `shared`; a new module needs a line in [`TABLE`] first.
-pub(super) const SHARED: [&str; 12] =
-    ["amqp", "auditlog", "chaos", "client", "config", "contract", "db", "lifecycle", "pipeline", "rates", "retry", "telemetry"];
+pub(super) const SHARED: [&str; 12] = [
+    "amqp",
+    "auditlog",
+    "chaos",
+    "client",
+    "config",
+    "contract",
+    "db",
+    "lifecycle",
+    "pipeline",
+    "rates",
+    "retry",
+    "telemetry",
+];
 
 /// One part of the program.
 pub(super) struct Part {

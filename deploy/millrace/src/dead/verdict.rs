@@ -95,7 +95,8 @@ impl Letter {
         if message_type == MessageType::audit_event() {
             return Some(Route::audit());
         }
-        contract.route(&message_type, Lane::Overflow)
+        let entry = contract.payload(message_type.as_str())?;
+        Some(Route::work(&entry.worker, Lane::Overflow))
     }
 }
 
