@@ -244,13 +244,13 @@ async fn a_flooded_main_lane_does_not_starve_overflow() {
         world.cli(&["tenants", "create", org]).await;
         world.execute(&format!("UPDATE app.tenants SET plan = 'enterprise' WHERE org_id = '{org}'")).await;
     }
-    let publisher = world.commands_of("crm", Lane::Main).await.with_soft_rate(None);
+    let publisher = world.commands_of("ledger", Lane::Main).await.with_soft_rate(None);
     let (acme, globex) = (TenantId::parse("acme").expect("a tenant"), TenantId::parse("globex").expect("a tenant"));
     let principal = Principal { kind: ActorKind::Service, id: "crm".to_owned(), role: Some(Role::Editor) };
     let send = async |publisher: &CommandPublisher, org: &TenantId, key: String| {
-        let (principal, body) = (principal.clone(), json!({ "name": key }).to_string().into_bytes());
+        let body = json!({ "name": key }).to_string().into_bytes();
         let options = CommandOptions::default();
-        publisher.publish_command::<ProjectsCreate>(org, principal, &key, body, options).await.expect("queued")
+        publisher.publish_command::<ProjectsCreate>(org, &principal, &key, body, options).await.expect("queued")
     };
     stream::iter(0..MAIN)
         .for_each_concurrent(256, async |n| drop(send(&publisher, &acme, format!("main-{n}")).await))
