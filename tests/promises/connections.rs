@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// By the name that a process gives its connections: how many it has, and channels on all of them.
 const BROKER: [(&str, usize, u64); 4] =
-    [("millrace-ingress", 1, 2), ("millrace-billing", 3, 6), ("millrace-relay", 1, 2), ("millrace-audit", 1, 1)];
+    [("millrace-ingress", 1, 2), ("millrace-billing", 3, 7), ("millrace-relay", 1, 2), ("millrace-audit", 1, 1)];
 /// `database.connections` of this world.
 const APP: i64 = 2;
 /// `database.read_connections` of this world.

@@ -40,7 +40,7 @@ async fn a_drained_worker_finishes_its_commit_or_rolls_back_and_a_second_signal_
         .execute(
             "CREATE FUNCTION public.dawdle() RETURNS trigger LANGUAGE plpgsql AS
                $$ BEGIN PERFORM pg_sleep(1); RETURN NULL; END $$;
-             CREATE CONSTRAINT TRIGGER dawdle AFTER INSERT ON engine.inbox DEFERRABLE INITIALLY DEFERRED
+             CREATE CONSTRAINT TRIGGER dawdle AFTER INSERT ON engine.inbox_a DEFERRABLE INITIALLY DEFERRED
                FOR EACH ROW EXECUTE FUNCTION public.dawdle()",
         )
         .await;
@@ -52,7 +52,7 @@ async fn a_drained_worker_finishes_its_commit_or_rolls_back_and_a_second_signal_
     leave(worker).await;
     assert_eq!(world.count(applied).await, 1, "the commit in flight was rolled back");
     assert_eq!(world.depth("work.billing.main").await, 0, "what was committed was not acked");
-    world.execute("DROP TRIGGER dawdle ON engine.inbox").await;
+    world.execute("DROP TRIGGER dawdle ON engine.inbox_a").await;
 
     // A batch that cannot go on: rolled back, and back on its queue.
     let held = world.hold("engine.inbox").await;

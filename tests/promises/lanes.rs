@@ -255,7 +255,7 @@ async fn a_flooded_main_lane_does_not_starve_overflow() {
     stream::iter(0..MAIN)
         .for_each_concurrent(256, async |n| drop(send(&publisher, &acme, format!("main-{n}")).await))
         .await;
-    let modest = world.commands_of("crm", Lane::Overflow).await;
+    let modest = world.commands_of("ledger", Lane::Overflow).await;
     let waiting = send(&modest, &globex, "overflow".to_owned()).await;
     assert_eq!(depths(&world, "projects").await, [u32::try_from(MAIN).expect("a count"), 1]);
 
