@@ -40,8 +40,11 @@ async fn a_full_queue_refuses_its_own_and_a_lost_queue_or_channel_comes_back_wit
     let (ingress, url) = world.start_ingress().await;
     let others = ["millrace-relay", "millrace-audit"].map(|program| world.start(program));
     let full = json!({
-        "pattern": "^work\\.billing\\.main$", "priority": 10, "apply-to": "queues",
-        "definition": { "max-length": 3, "overflow": "reject-publish" },
+        "pattern": "^work\\.billing\\.main$", "priority": 20, "apply-to": "queues",
+        "definition": {
+            "max-length": 3, "overflow": "reject-publish", "delivery-limit": 200,
+            "dead-letter-exchange": "millrace.dead", "dead-letter-strategy": "at-least-once",
+        },
     });
     world.ask_broker(Method::PUT, "policies/{vhost}/full", &full).await;
     post_until(&world, &url, 503).await;

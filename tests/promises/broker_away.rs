@@ -18,8 +18,14 @@ struct Fleet {
 impl Fleet {
     async fn start(world: &World) -> Self {
         let (ingress, url, _) = world.start_ingress_unready().await;
-        let others = ["millrace-billing", "millrace-relay", "millrace-audit"].map(|program| world.start(program));
-        Self { programs: std::iter::once(ingress).chain(others).collect(), url }
+        let mut programs = vec![ingress];
+        for program in ["millrace-billing", "millrace-relay", "millrace-audit"] {
+            let mut started = world.start(program);
+            // It listens, so it has its ear on signals too.
+            started.first_line().await;
+            programs.push(started);
+        }
+        Self { programs, url }
     }
 
     /// SIGTERM to all of them at once.

@@ -107,6 +107,8 @@ async fn connections_to_postgres_that_are_cut_or_half_open_are_replaced_and_blam
         drop(held);
         world.until_lines("applied", sent).await;
     }
+    let log = worker.program.log_text();
+    assert!(log.contains("communicating with database: timed out"), "the server noticed, and not the worker: {log}");
     // The server ends sessions as fast as it can while the worker works.
     for _ in 0..40 {
         world.accept(&url, &world.invoice_event("cus_1")).await;
