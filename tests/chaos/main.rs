@@ -34,7 +34,7 @@ that was broken did not come back.";
 
 /// Breaks every part of Millrace while it works, and counts what came of each message
 #[derive(Parser)]
-#[command(name = "deploy/chaos", after_help = AFTER)]
+#[command(name = "deploy/chaos", bin_name = "deploy/chaos", after_help = AFTER)]
 struct Arguments {
     /// One seed, or a range such as 1..5; each runs in a world of its own
     #[arg(long, default_value = "1", value_parser = seeds)]

@@ -311,9 +311,14 @@ fn fault(dice: &mut Dice, kind: Kind, short: bool) -> Fault {
     let pause = if servers { dice.millis(1_500, 4_000) } else { dice.millis(300, 1_800) };
     let slot = if matches!(kind, Kind::Abort | Kind::Stop) { dice.pick(&WORKERS) } else { dice.pick(&SLOTS) };
     // Longer than two heartbeats of 15 s: the broker takes a frozen process for gone.
-    let long = !short && matches!(kind, Kind::Freeze | Kind::HalfOpen | Kind::Stall) && dice.below(5) == 0;
+    let long = match kind {
+        Kind::Freeze => dice.below(5) == 0,
+        Kind::HalfOpen | Kind::Stall => dice.below(10) == 0,
+        _ => false,
+    };
+    let long = long && !short;
     let hold = if long { dice.millis(31_000, 36_000) } else { dice.millis(400, 3_500) };
-    Fault { kind, pause, slot, point: dice.pick(&POINTS), pass: 1 + dice.below(25), hold }
+    Fault { kind, pause, slot, point: dice.pick(&POINTS), pass: 1 + dice.below(12), hold }
 }
 
 #[cfg(test)]
