@@ -15,6 +15,8 @@ use crate::{World, eventually};
 
 /// How long nothing may move before the run counts as not settled. Parked retries wait longest.
 const STANDSTILL: Duration = Duration::from_secs(90);
+/// The same where a guard is taken away: what is lost never moves again.
+const SABOTAGED_STANDSTILL: Duration = Duration::from_secs(20);
 /// How long settling may take in all.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Looks in a row that find nothing on its way: counters of the broker lag by some seconds.
@@ -61,11 +63,12 @@ pub async fn run(options: &Options, say: &(dyn Fn(String) + Sync)) -> Outcome {
     let producers = Producers::new(Arc::clone(&world), Arc::clone(&record), stage.ingress(), addresses, length).await;
     let (producers, began) = (Arc::new(producers), Instant::now());
     say(format!("{} messages, {} sends, {seconds} s of faults", record.load.messages.len(), record.load.sends.len()));
-    let mut sending = tokio::spawn(Arc::clone(&producers).run());
+    let sending = tokio::spawn(Arc::clone(&producers).run());
     let schedule = Schedule::of(seed, &options.kinds, options.brokers, options.short);
     break_things(&stage, &schedule, began + length, say).await;
     say("no more faults; waiting until everything has come to its end".to_owned());
-    let unsettled = settle(&stage, &record, &mut sending, say).await;
+    let standstill = if options.sabotage.is_some() { SABOTAGED_STANDSTILL } else { STANDSTILL };
+    let unsettled = settle(&stage, &record, &sending, standstill, say).await;
     let seconds = began.elapsed().as_secs_f64();
     sending.abort();
     counting.abort();
@@ -113,11 +116,12 @@ async fn members(stage: &Stage, brokers: usize) {
 async fn settle(
     stage: &Stage,
     record: &Record,
-    sending: &mut tokio::task::JoinHandle<()>,
+    sending: &tokio::task::JoinHandle<()>,
+    standstill: Duration,
     say: &(dyn Fn(String) + Sync),
 ) -> BTreeMap<String, u64> {
     let (began, mut moved, mut calm, mut last) = (Instant::now(), Instant::now(), 0, BTreeMap::new());
-    while began.elapsed() < PATIENCE && moved.elapsed() < STANDSTILL {
+    while began.elapsed() < PATIENCE && moved.elapsed() < standstill {
         tokio::time::sleep(LOOK).await;
         let depths = management(stage, &format!("/api/queues/{}", stage.world.name())).await;
         let Some(mut left) = on_the_way(&stage.world, depths.as_ref()).await else { continue };

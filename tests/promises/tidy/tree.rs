@@ -147,13 +147,17 @@ fn modules(
             continue;
         }
         let own = format!("{folder}/{name}");
-        let plain = match path_attribute(&inner.attrs) {
-            Some(path) => format!("{}/{path}", parent(&declaring.path)),
-            None => format!("{own}.rs"),
-        };
         let nested = format!("{own}/mod.rs");
-        let make = |path| Declared { path, folder: own.clone(), module: module.clone(), test_only };
-        found.push((make(plain), make(nested)));
+        let make = |path, folder| Declared { path, folder, module: module.clone(), test_only };
+        let plain = match path_attribute(&inner.attrs) {
+            // The modules of a file that is named like this stand beside it.
+            Some(path) => {
+                let path = without_steps_up(&format!("{}/{path}", parent(&declaring.path)));
+                make(path.clone(), parent(&path))
+            }
+            None => make(format!("{own}.rs"), own.clone()),
+        };
+        found.push((plain, make(nested, own)));
     }
 }
 
@@ -175,6 +179,19 @@ fn path_attribute(attributes: &[Attribute]) -> Option<String> {
         },
         _ => None,
     })
+}
+
+/// `a/b/../c` is `a/c`.
+fn without_steps_up(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        if part == ".." {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    parts.join("/")
 }
 
 fn parent(path: &str) -> String {

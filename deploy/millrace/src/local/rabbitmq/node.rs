@@ -200,6 +200,18 @@ mod tests {
     }
 
     #[test]
+    fn a_further_node_shares_what_a_cluster_has_to_share_and_nothing_else() {
+        let place = scratch();
+        let first = Node::create().unwrap();
+        let further = Node::beside(&first, &place).unwrap();
+        assert_eq!((&further.cookie, further.ports.epmd), (&first.cookie, first.ports.epmd));
+        assert_ne!((&further.name, further.ports.amqp), (&first.name, first.ports.amqp));
+        assert!(further.configuration().contains(&format!("nodes.1 = {}\n", first.name)));
+        assert!(!first.configuration().contains("cluster"));
+        fs::remove_dir_all(place.data.parent().unwrap()).unwrap();
+    }
+
+    #[test]
     fn the_configuration_listens_on_loopback_only() {
         let configuration = Node::create().unwrap().configuration();
         let listeners: Vec<&str> =
