@@ -20,6 +20,9 @@ const UNKNOWN_TYPE_WINDOW: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// Code of a message that the inbox may have forgotten.
 pub(super) const TOO_OLD: &str = "too_old_to_dedupe";
 
+/// Publisher and message id.
+pub(super) type MessageName = (String, String);
+
 /// One message on its road.
 pub(super) struct Parcel {
     pub(super) wire: Arc<WireMessage>,
@@ -36,8 +39,6 @@ pub(super) struct Parcel {
     pub(super) redelivered: bool,
     /// This execution is counted already.
     pub(super) counted: bool,
-    /// It was in flight when its process ended, more than once, so it runs alone.
-    pub(super) suspect: bool,
     /// The broker gave up on it: it comes from the dead-letter queue.
     pub(super) given_up: bool,
 }
@@ -96,6 +97,11 @@ impl Parcel {
         self.redelivered && self.fate.is_none() && self.opened.is_some()
     }
 
+    /// What it is kept under while it is parked, and counted.
+    pub(super) fn name(&self) -> MessageName {
+        (self.publisher(), self.message_id())
+    }
+
     /// The key the inbox remembers it by.
     pub(super) fn inbox_key(&self) -> [u8; 32] {
         let key = self.opened.as_ref().map_or("", |opened| opened.envelope.inbox_key());
@@ -126,18 +132,7 @@ impl Parcel {
         fate: Option<Fate>,
         redelivered: bool,
     ) -> Self {
-        Self {
-            wire,
-            opened,
-            prepared,
-            home,
-            fate,
-            condemned: None,
-            redelivered,
-            counted: false,
-            suspect: false,
-            given_up: false,
-        }
+        Self { wire, opened, prepared, home, fate, condemned: None, redelivered, counted: false, given_up: false }
     }
 }
 

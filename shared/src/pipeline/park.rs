@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::fate::Fate;
-use super::open::Parcel;
+use super::open::{MessageName, Parcel};
 use super::relay::IN_FLIGHT;
 use super::road::{LARGE_BODY, LARGE_BODY_TIME, Road, Step};
 use crate::contract::{Route, Timestamp, WireMessage};
@@ -142,36 +142,52 @@ async fn clear(tx: &mut BatchTx, steps: &[Step<'_>]) -> Result<(), DbFault> {
     Ok(())
 }
 
-/// Counts the execution of every redelivered message, in a commit of its own: should one of them kill the process, the
-/// counts stay. Returns the attempts so far by place in the batch.
-pub(super) async fn count_redelivered(road: &Road, parcels: &[Parcel]) -> Result<BTreeMap<usize, i32>, DbFault> {
-    // Copies of one message in one batch are one execution. In one order, as everywhere.
-    let mut again: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
-    for (place, parcel) in parcels.iter().enumerate().filter(|(_, parcel)| parcel.runs_again()) {
-        again.entry((parcel.publisher(), parcel.message_id())).or_default().push(place);
-    }
-    if again.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let first: Vec<&Parcel> = again.values().map(|places| &parcels[places[0]]).collect();
+/// How many executions of these messages are counted so far.
+pub(super) async fn attempts(road: &Road, parcels: &[Parcel]) -> Result<BTreeMap<MessageName, i32>, DbFault> {
+    let (publishers, ids): (Vec<String>, Vec<String>) = parcels.iter().map(Parcel::name).unzip();
     let mut tx = BatchTx::begin(&road.pool, &road.context).await?;
-    if first.iter().any(|parcel| parcel.wire.body.len() > LARGE_BODY) {
-        tx.allow(LARGE_BODY_TIME).await?;
-    }
-    let counts = count(road, &mut tx, &first).await?;
+    let rows = sqlx::query!(
+        "SELECT p.publisher, p.message_id, p.attempts FROM engine.parked p
+         JOIN UNNEST($1::text[], $2::text[]) AS s (publisher, message_id) USING (publisher, message_id)",
+        &publishers,
+        &ids,
+    )
+    .fetch_all(tx.conn())
+    .await?;
     tx.commit().await?;
-    let places = |key, attempts| again.get(&key).into_iter().flatten().map(move |place| (*place, attempts));
-    Ok(counts.into_iter().flat_map(|(key, attempts)| places(key, attempts)).collect())
+    Ok(rows.into_iter().map(|row| ((row.publisher, row.message_id), row.attempts)).collect())
 }
 
-async fn count(road: &Road, tx: &mut BatchTx, parcels: &[&Parcel]) -> Result<Vec<((String, String), i32)>, DbFault> {
-    let routes: Vec<Route> = parcels.iter().map(|parcel| Route::work(&road.worker, parcel.wire.lane())).collect();
-    let publishers: Vec<String> = parcels.iter().map(|parcel| parcel.publisher()).collect();
-    let ids: Vec<String> = parcels.iter().map(|parcel| parcel.message_id()).collect();
-    let exchanges: Vec<String> = routes.iter().map(|route| route.exchange.clone()).collect();
-    let keys: Vec<String> = routes.into_iter().map(|route| route.routing_key).collect();
-    let fields: Vec<serde_json::Value> = parcels.iter().map(|parcel| parcel.wire.fields_json()).collect();
-    let bodies: Vec<Vec<u8>> = parcels.iter().map(|parcel| parcel.wire.body.clone()).collect();
+/// Counts one execution more of each of these messages, in a commit of its own: should one of them kill the process, the
+/// counts stay. Returns the executions so far.
+pub(super) async fn count_executions<'p>(
+    road: &Road,
+    parcels: impl Iterator<Item = &'p Parcel>,
+) -> Result<BTreeMap<MessageName, i32>, DbFault> {
+    // Copies of one message in one batch are one execution. In one order, as everywhere.
+    let parcels: BTreeMap<MessageName, &Parcel> = parcels.map(|parcel| (parcel.name(), parcel)).collect();
+    if parcels.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut tx = BatchTx::begin(&road.pool, &road.context).await?;
+    if parcels.values().any(|parcel| parcel.wire.body.len() > LARGE_BODY) {
+        tx.allow(LARGE_BODY_TIME).await?;
+    }
+    let counts = add_executions(road, &mut tx, &parcels).await?;
+    tx.commit().await?;
+    Ok(counts)
+}
+
+async fn add_executions(
+    road: &Road,
+    tx: &mut BatchTx,
+    parcels: &BTreeMap<MessageName, &Parcel>,
+) -> Result<BTreeMap<MessageName, i32>, DbFault> {
+    let (publishers, ids): (Vec<String>, Vec<String>) = parcels.keys().cloned().unzip();
+    let routes = parcels.values().map(|parcel| Route::work(&road.worker, parcel.lane()));
+    let (exchanges, keys): (Vec<String>, Vec<String>) = routes.map(|route| (route.exchange, route.routing_key)).unzip();
+    let fields: Vec<serde_json::Value> = parcels.values().map(|parcel| parcel.wire.fields_json()).collect();
+    let bodies: Vec<Vec<u8>> = parcels.values().map(|parcel| parcel.wire.body.clone()).collect();
     let rows = sqlx::query!(
         "INSERT INTO engine.parked AS p
            (publisher, message_id, exchange, routing_key, fields, body, attempts, reason, not_before)

@@ -1,12 +1,12 @@
 //! The road itself, on one screen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
 use super::fate::Fate;
-use super::open::Parcel;
+use super::open::{MessageName, Parcel};
 use super::outbox::OutboxRow;
 use super::{Handlers, bury, claim, dispatch, emit, operations, park, resolve};
 use crate::amqp::Delivered;
@@ -66,10 +66,10 @@ pub enum RoadFault {
     Together,
 }
 
-/// Attempts of a batch's redelivered messages, by their place. Kept with the deliveries: each is counted once, however
+/// Which messages of a batch have had their execution counted. Kept with the deliveries: each is counted once, however
 /// often the batch has to wait for the database.
 #[derive(Debug, Default)]
-pub struct Counted(BTreeMap<usize, i32>);
+pub struct Counted(BTreeSet<MessageName>);
 
 /// A parcel in one run of its batch. Nothing here outlives a rollback.
 pub(super) struct Step<'p> {
@@ -112,31 +112,59 @@ impl Road {
     pub async fn process(&self, deliveries: &[Delivered], counted: &mut Counted) -> Result<Vec<OutboxRow>, RoadFault> {
         let now = Timestamp::new(OffsetDateTime::now_utc());
         let mut parcels: Vec<Parcel> = deliveries.iter().map(|delivered| self.open(delivered, now)).collect();
-        self.count_redelivered(&mut parcels, counted).await?;
-        // Whatever was in flight at one end of a process goes on together; what was at a second one runs alone.
-        let (mut alone, mut together): (Vec<_>, Vec<_>) = parcels.into_iter().partition(|parcel| parcel.suspect);
+        if parcels.iter().any(Parcel::runs_again) {
+            self.settle_redelivered(parcels, counted, now).await
+        } else {
+            self.settle(&mut parcels, now).await
+        }
+    }
+
+    /// Settles what was in flight when its process ended, or lost its connection. Each execution is counted by a commit of
+    /// its own before it begins, so that a message which kills its process is counted. Messages go on together the first
+    /// time; from the second time on each runs alone, so that its neighbours are not charged with it.
+    async fn settle_redelivered(
+        &self,
+        parcels: Vec<Parcel>,
+        counted: &mut Counted,
+        now: Timestamp,
+    ) -> Result<Vec<OutboxRow>, RoadFault> {
+        let attempts = park::attempts(self, &parcels).await?;
+        let earlier = |parcel: &Parcel| {
+            let name = parcel.name();
+            attempts.get(&name).map_or(0, |attempts| attempts - i32::from(counted.0.contains(&name)))
+        };
+        // With fewer than three attempts nobody could be cleared by running alone.
+        let is_suspect = |parcel: &Parcel| parcel.runs_again() && (earlier(parcel) > 0 || self.max_attempts() < 3);
+        let (suspects, mut together): (Vec<_>, Vec<_>) = parcels.into_iter().partition(is_suspect);
+        self.count_executions(&mut together, &attempts, counted).await?;
         let mut rows = self.settle(&mut together, now).await?;
-        for suspect in alone.chunks_mut(1) {
+        for suspect in suspects {
             let _turn = self.suspects.0.lock().await;
-            rows.extend(self.settle(suspect, now).await?);
+            let mut alone = [suspect];
+            self.count_executions(&mut alone, &attempts, counted).await?;
+            rows.extend(self.settle(&mut alone, now).await?);
         }
         Ok(rows)
     }
 
-    /// Counts the execution of what was handed out before, committed before it runs, so that a message which kills its
-    /// process is counted.
-    async fn count_redelivered(&self, parcels: &mut [Parcel], counted: &mut Counted) -> Result<(), RoadFault> {
-        if counted.0.is_empty() {
-            counted.0 = park::count_redelivered(self, parcels).await?;
-        }
-        for (place, attempts) in &counted.0 {
-            let parcel = &mut parcels[*place];
+    /// Counts the executions that are about to begin, where they are not counted yet. A message that has had all of its
+    /// attempts is condemned.
+    async fn count_executions(
+        &self,
+        parcels: &mut [Parcel],
+        attempts: &BTreeMap<MessageName, i32>,
+        counted: &mut Counted,
+    ) -> Result<(), RoadFault> {
+        let uncounted = |parcel: &&Parcel| parcel.runs_again() && !counted.0.contains(&parcel.name());
+        let fresh = park::count_executions(self, parcels.iter().filter(uncounted)).await?;
+        counted.0.extend(fresh.keys().cloned());
+        for parcel in parcels.iter_mut().filter(|parcel| parcel.runs_again()) {
             parcel.counted = true;
-            // With fewer than three attempts nobody could be cleared by running alone.
-            parcel.suspect = *attempts > 1 || self.max_attempts() < 3;
-            // The count includes the execution that is about to begin.
-            if *attempts > self.max_attempts() {
-                parcel.condemned = Some(("crash_loop", *attempts - 1));
+            let name = parcel.name();
+            let executions = fresh.get(&name).or(attempts.get(&name)).copied().unwrap_or(1);
+            // They include the execution that is about to begin.
+            if executions > self.max_attempts() {
+                parcel.condemned = Some(("crash_loop", executions - 1));
             }
         }
         Ok(())
@@ -173,13 +201,14 @@ impl Road {
                 Err(Interrupted::Fault(RoadFault::Database(fault))) if !smaller_helps(&fault) => {
                     return Err(fault.into());
                 }
+                // One message whose handler is not to blame: somebody holds a table of the engine's, and it waits.
+                Err(Interrupted::Fault(fault @ RoadFault::Database(DbFault::Contended(_)))) if parcels.len() == 1 => {
+                    return Err(fault);
+                }
                 Err(Interrupted::Fault(fault)) => match parcels {
                     [one] if one.fate.is_none() => {
                         tracing::warn!(message.id = %one.message_id(), error = chain(&fault), "a settlement failed");
-                        one.fate = Some(match fault {
-                            RoadFault::Database(DbFault::Contended(_)) => dispatch::CONTENDED,
-                            _ => Fate::Retry { code: "unexplained" },
-                        });
+                        one.fate = Some(Fate::Retry { code: "unexplained" });
                     }
                     [_] | [] => return Err(fault),
                     many => {

@@ -35,8 +35,17 @@ const fn domain(folder: &'static str, own: &'static [&'static str]) -> Part {
     Part { folder, may: HANDLERS, own: Some(own) }
 }
 
-const HANDLERS: &[&str] =
-    &["contract", "db::TenantTx", "pipeline::Changed", "pipeline::Fault", "pipeline::Handler", "pipeline::Message"];
+const HANDLERS: &[&str] = &[
+    "contract",
+    "db::GroupTx",
+    "db::InTenant",
+    "db::TenantTx",
+    "pipeline::Changed",
+    "pipeline::Fault",
+    "pipeline::Handler",
+    "pipeline::Message",
+    "pipeline::Together",
+];
 const PLAIN: &[&str] = &["contract", "config", "telemetry", "lifecycle", "retry", "auditlog"];
 
 /// The most exact folder counts. Boot files stand for themselves: they put everything together.
