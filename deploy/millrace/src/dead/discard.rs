@@ -9,11 +9,11 @@ use super::marking::{Because, Marking, Target};
 use crate::CommandFault;
 use crate::screen::Screen;
 
-pub(super) const EXAMPLE: &str = "Examples:\n  \
-    millrace dead discard 0192f0c1-… --because 'a test event of the provider'\n  \
-    millrace dead discard --reason unsealed --older-than 7d --because 'nobody we know' --dry-run\n\
-    A discarded letter stays where it is and is never redriven; each has its audit event under its tenant with your name. \
-    A later copy of its message is still known as a copy.";
+pub(super) const EXAMPLE: &str = r"Examples:
+  millrace dead discard 0192f0c1-… --because 'a test event of the provider'
+  millrace dead discard --reason unsealed --older-than 7d --because 'nobody we know' --dry-run
+A discarded letter stays where it is and is never redriven; each has its audit event under its tenant with
+your name. A later copy of its message is still known as a copy.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Discard {

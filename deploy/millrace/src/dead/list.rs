@@ -14,11 +14,11 @@ use crate::commands::ConfigFile;
 use crate::operator::OperatorName;
 use crate::screen::Screen;
 
-pub(super) const EXAMPLE: &str = "Examples:\n  \
-    millrace dead list --newer-than 2h\n  \
-    millrace dead list --tenant org_2abC --type projects.create --state redriven\n  \
-    millrace dead list --limit 1000000 --json | jq -r .reason | sort | uniq -c\n\
-    The next page begins after the last id of this one: --after ID. With --json every letter is one line.";
+pub(super) const EXAMPLE: &str = r"Examples:
+  millrace dead list --newer-than 2h
+  millrace dead list --tenant org_2abC --type projects.create --state redriven
+  millrace dead list --limit 1000000 --json | jq -r .reason | sort | uniq -c
+The next page begins after the last id of this one: --after ID. With --json every letter is one line.";
 
 #[derive(Debug, Args)]
 pub(crate) struct List {

@@ -29,15 +29,15 @@ const PAGE: u16 = 500;
 /// Exit code when some of what was asked for stays as it is: `EX_DATAERR` of `sysexits.h`.
 const SOME_STAY: u8 = 65;
 
-const ABOUT: &str = "A dead letter is a message that cannot be settled, kept as it arrived. First find out why, then:\n  \
-    millrace dead list --tenant org_2abC              what is dead, newest first\n  \
-    millrace dead show 0192f0c1-…                     one of them, without its body\n  \
-    millrace dead redrive --reason malformed --dry-run   what would happen\n  \
-    millrace dead redrive --reason malformed          send them to their worker again, once it is mended\n  \
-    millrace dead discard 0192f0c1-… --because 'test data'   set one aside for good\n\
-    Looking and acting are audited under your name.\n\
-    Exit codes: 0 done, 64 bad usage or configuration, 65 some letters stay as they are (each reason is told), 70 it \
-    failed on the way: run it again to go on.";
+const ABOUT: &str = r"A dead letter is a message that cannot be settled, kept as it arrived. Find out why, mend that, and then:
+  millrace dead list --tenant org_2abC                    what is dead, newest first
+  millrace dead show 0192f0c1-…                           one of them, without its body
+  millrace dead redrive --reason malformed --dry-run      what would happen
+  millrace dead redrive --reason malformed                send them to their worker again
+  millrace dead discard 0192f0c1-… --because 'test data'  set one aside for good
+Looking and acting are audited under your name.
+Exit codes: 0 done, 64 bad usage or configuration, 65 some letters stay as they are (each reason is told),
+70 it failed on the way: run it again to go on.";
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = ABOUT)]

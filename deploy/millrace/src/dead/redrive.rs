@@ -9,15 +9,15 @@ use super::marking::{Because, Marking, Target};
 use crate::CommandFault;
 use crate::screen::Screen;
 
-pub(super) const EXAMPLE: &str = "Examples:\n  \
-    millrace dead redrive 0192f0c1-… 0192f0c2-…\n  \
-    millrace dead redrive --reason period_end_missing --newer-than 2d --dry-run\n  \
-    millrace dead redrive --all --because 'fixed in 1.4.2'\n\
-    Each letter is marked, audited under its tenant with your name, and sent in one transaction, 500 of them at a time; \
-    the relay publishes them within seconds. Broken off, run it again: what is marked is not sent twice. The message \
-    keeps its id, so one that was applied after all stays a duplicate; one that dies again is a new letter. It goes over \
-    the overflow lane, so many of them delay nobody.\n\
-    What is older than 35 days may be forgotten by the inbox and could be applied twice: it takes --force, and why.";
+pub(super) const EXAMPLE: &str = r"Examples:
+  millrace dead redrive 0192f0c1-… 0192f0c2-…
+  millrace dead redrive --reason period_end_missing --newer-than 2d --dry-run
+  millrace dead redrive --all --because 'fixed in 1.4.2'
+Letters are marked, audited under their tenants with your name, and handed to the relay, 500 in one
+transaction. Broken off, run it again: what is marked is not sent twice. A message keeps its id, so one that
+was applied after all stays a duplicate; one that dies again is a new letter. It goes over the overflow lane,
+so many of them delay nobody. What is older than 35 days may be forgotten by the inbox and could be applied
+twice: it takes --force, and why.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Redrive {

@@ -19,11 +19,12 @@ use crate::commands::ConfigFile;
 use crate::operator::{OperatorName, Usage};
 use crate::screen::Screen;
 
-pub(super) const EXAMPLE: &str = "Examples:\n  \
-    millrace dead show 0192f0c1-…\n  \
-    millrace dead show 0192f0c1-… --body body.json\n\
-    A body may hold personal data, so it is written only where you ask for it, and the audit event under the letter's \
-    tenant says that you did. FILE must not exist yet; - is standard output, and then nothing else is written there.";
+pub(super) const EXAMPLE: &str = r"Examples:
+  millrace dead show 0192f0c1-…
+  millrace dead show 0192f0c1-… --body body.json
+A body may hold personal data, so it is written only where you ask for it, and the audit event under the
+letter's tenant says that you did. FILE must not exist yet; - is standard output, and then nothing else is
+written there.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Show {
