@@ -80,6 +80,9 @@ const HISTORY: &str = "INSERT INTO app.billing_history (org_id, id, event_id, ev
 /// `shared/src/db/batch.rs`, `ScopedTx::leave`.
 const LEAVE: &str = "WITH scope AS MATERIALIZED (SELECT current_setting('app.ctx', true) AS context)
    SELECT scope.context, set_config('app.ctx', '', true) FROM scope";
+/// `shared/src/pipeline/park.rs`, `clear`: a settled message waits no more.
+const CLEAR: &str = "DELETE FROM engine.parked p USING UNNEST($1::text[], $2::text[]) AS s (publisher, message_id)
+   WHERE p.publisher = s.publisher AND p.message_id = s.message_id";
 /// `shared/src/pipeline/operations.rs`, `insert`; commands alone.
 const RECORD: &str = "INSERT INTO engine.operations
      (org_id, publisher, message_id, command, outcome, code, resource_type, resource_id, settled_at)
@@ -186,6 +189,7 @@ impl Statements {
             Kind::Webhook => pay(&mut tx, message, id).await?,
         }
         sqlx::query(LEAVE).fetch_one(&mut *tx).await?;
+        sqlx::query(CLEAR).bind(["ingress"]).bind([&message.id]).execute(&mut *tx).await?;
         if kind == Kind::Command {
             record(&mut tx, message, id).await?;
         }
