@@ -117,7 +117,10 @@ impl Load {
         let hold = self.hold.take();
         let next = Cell::new(0);
         let mut sockets = join_all((0..self.connections).map(|_| connect(self.address))).await;
-        let began = Instant::now();
+        let began = match self.pace {
+            Pace::Closed => Instant::now(),
+            Pace::Every { begin, .. } => begin,
+        };
         let lists = join_all(sockets.iter_mut().map(|socket| self.connection(socket, requests, &next))).await;
         let answers = Answers { list: lists.concat(), took: began.elapsed() };
         // Nobody waits for the answers of a load that was given up.

@@ -69,6 +69,13 @@ fn main() -> ExitCode {
             return ExitCode::from(if answer.use_stderr() { exit::USAGE } else { 0 });
         }
     };
+    // Before half an hour is spent on what cannot be written.
+    if let Some(path) = &options.json
+        && let Err(fault) = std::fs::write(path, "")
+    {
+        eprintln!("deploy/bench: cannot write {}: {fault}; choose another file", path.display());
+        return ExitCode::from(exit::USAGE);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     match catch_unwind(AssertUnwindSafe(|| runtime.block_on(measure(&options)))) {
         Ok(Ok(report)) => finish(&options, &report),

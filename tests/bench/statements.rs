@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// `shared/src/db/pool.rs`, `AppPool::begin`.
-const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '2s'; SET LOCAL lock_timeout = '1s'";
+const BEGIN: &str = "BEGIN; SET LOCAL app.ctx = ''; SET LOCAL statement_timeout = '2s'; SET LOCAL lock_timeout = '1s'";
 /// `shared/src/pipeline/claim.rs`.
 const CLAIM: &str = "SELECT claimed, holder, fresh FROM engine.claim($1, $2, $3, $4)";
 /// `shared/src/pipeline/resolve.rs`; webhooks alone.
