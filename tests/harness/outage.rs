@@ -16,7 +16,8 @@ impl World {
         let mut started = self.start(program);
         let line: Value = serde_json::from_str(&started.first_line().await).expect("an address");
         let admin = format!("http://{}", line["admin"].as_str().expect("an address"));
-        eventually(&format!("{program} is ready"), async || (self.readiness(&admin).await?.0 == 200).then_some(())).await;
+        eventually(&format!("{program} is ready"), async || (self.readiness(&admin).await?.0 == 200).then_some(()))
+            .await;
         (started, admin)
     }
 

@@ -29,7 +29,8 @@ impl PgBouncer {
         let folder = world.config_path().with_file_name(format!("pgbouncer-{port}"));
         std::fs::create_dir(&folder).expect("a folder");
         let users = folder.join("users.txt");
-        let logins = ["app", "relay", "reader", "migrator"].map(|role| format!("\"millrace_{role}\" \"only for tests\"\n"));
+        let logins =
+            ["app", "relay", "reader", "migrator"].map(|role| format!("\"millrace_{role}\" \"only for tests\"\n"));
         std::fs::write(&users, logins.concat()).expect("users");
         let ignored = if lenient { "ignore_startup_parameters = extra_float_digits\n" } else { "" };
         let file = folder.join("pgbouncer.ini");

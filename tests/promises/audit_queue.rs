@@ -42,7 +42,8 @@ async fn a_second_writer_waits_until_the_first_is_gone_and_loses_and_doubles_no_
     }
     world.until_lines("applied", 40).await;
     assert_eq!(world.readiness(&admin).await.map(|(status, _)| status), Some(200));
-    let ids: std::collections::HashSet<String> = world.lines().iter().map(|line| line["event_id"].to_string()).collect();
+    let ids: std::collections::HashSet<String> =
+        world.lines().iter().map(|line| line["event_id"].to_string()).collect();
     assert_eq!(ids.len(), world.lines().len(), "a line was doubled");
     world.finish(Left::default()).await;
     drop((ingress, others, first, second));

@@ -5,8 +5,8 @@ use futures_util::{StreamExt, stream};
 use hyper::Method;
 use lapin::BasicProperties;
 use millrace::client::CommandOptions;
-use millrace::contract::payloads::ProjectsRename;
 use millrace::config::Process;
+use millrace::contract::payloads::ProjectsRename;
 use millrace::contract::{ActorKind, Envelope, KeyId, Lane, Principal, Role, TenantId, WireMessage};
 use millrace_tests::{Caller, Left, World, eventually};
 use serde_json::{Value, json};
@@ -93,7 +93,7 @@ fn full_disk(table: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_of_postgres_is_waited_for_and_a_message_of_64_mib_is_a_dead_letter_that_costs_no_neighbour_anything()
-{
+ {
     let world = World::new().await;
     world.tenant("acme", "cus_1").await;
     let (programs, url) = world.start_all().await;
@@ -189,12 +189,13 @@ async fn a_flood_of_one_tenant_on_the_overflow_lane_leaves_the_main_lane_to_the_
     let body = json!({ "id": "00000000-0000-7000-8000-000000000001", "name": "x" }).to_string().into_bytes();
     stream::iter(0..FLOOD)
         .for_each_concurrent(256, |number| {
-            let (commands, org, principal, body) = (&commands, &org, &principal, body.clone());
-            async move {
-                let key = format!("flood-{number}");
+            let (commands, org, principal, body, key) = (&commands, &org, &principal, &body, format!("flood-{number}"));
+            let publish = async move || {
                 let options = CommandOptions::default();
-                commands.publish_command::<ProjectsRename>(org, principal, &key, body, options).await.expect("queued");
-            }
+                let queued = commands.publish_command::<ProjectsRename>(org, principal, &key, body.clone(), options);
+                queued.await.ok()
+            };
+            async move { drop(eventually("it is queued", publish).await) }
         })
         .await;
     let (ingress, url) = world.start_ingress().await;

@@ -56,7 +56,8 @@ async fn everything_works_behind_a_pooler_in_transaction_mode_and_no_session_kee
             assert_eq!(left_behind(&world, &format!("millrace_{role}"), strict.port()).await, None, "{role}");
         }
     }
-    let sessions = "select count(*) from pg_stat_activity where datname = current_database() and usename = 'millrace_app'";
+    let sessions =
+        "select count(*) from pg_stat_activity where datname = current_database() and usename = 'millrace_app'";
     assert!(world.count(sessions).await <= 2, "the pooler was gone round");
     for program in programs.iter().chain([&second]) {
         assert!(!program.log_text().contains("prepared statement"), "{}", program.log_text());
