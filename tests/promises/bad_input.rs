@@ -189,12 +189,13 @@ async fn a_flood_of_one_tenant_on_the_overflow_lane_leaves_the_main_lane_to_the_
     let body = json!({ "id": "00000000-0000-7000-8000-000000000001", "name": "x" }).to_string().into_bytes();
     stream::iter(0..FLOOD)
         .for_each_concurrent(256, |number| {
-            let (commands, org, principal, body) = (&commands, &org, &principal, body.clone());
-            async move {
-                let key = format!("flood-{number}");
+            let (commands, org, principal, body, key) = (&commands, &org, &principal, &body, format!("flood-{number}"));
+            let publish = async move || {
                 let options = CommandOptions::default();
-                commands.publish_command::<ProjectsRename>(org, principal, &key, body, options).await.expect("queued");
-            }
+                let queued = commands.publish_command::<ProjectsRename>(org, principal, &key, body.clone(), options);
+                queued.await.ok()
+            };
+            async move { drop(eventually("it is queued", publish).await) }
         })
         .await;
     let (ingress, url) = world.start_ingress().await;

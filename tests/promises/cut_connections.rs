@@ -2,6 +2,9 @@
 
 use millrace_tests::{Left, Program, Side, TcpRelay, World, eventually};
 
+/// What a relay does to the connections that there are.
+type Break = fn(&TcpRelay);
+
 /// A process that reaches its servers through a relay of its own.
 struct Distant {
     program: Program,
@@ -10,7 +13,7 @@ struct Distant {
 
 impl Distant {
     /// Breaks every connection that it has, and waits until it has new ones.
-    async fn break_off(&self, how: impl Fn(&TcpRelay)) {
+    async fn break_off(&self, how: Break) {
         let before = self.relay.accepted();
         how(&self.relay);
         eventually("it dials again", async || (self.relay.accepted() > before).then_some(())).await;
@@ -87,7 +90,7 @@ async fn connections_to_postgres_that_are_cut_or_half_open_are_replaced_and_blam
     let (program, _) = world.start_ready("millrace-billing").await;
     let worker = Distant { program, relay };
     let mut sent = 0;
-    let breaks: [fn(&TcpRelay); 4] = [
+    let breaks: [Break; 4] = [
         TcpRelay::cut,
         |relay| relay.silence(Side::Server),
         |relay| relay.silence(Side::Clients),
