@@ -29,9 +29,6 @@ async fn post_until_accepted(world: &World, url: &str) {
     .await;
 }
 
-/// What is done to connections.
-type Break = fn(&TcpRelay);
-
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_to_the_broker_that_are_cut_or_half_open_are_replaced_and_nothing_is_lost_or_doubled() {
     let mut world = World::new().await;
