@@ -28,6 +28,28 @@ pub(super) async fn bury(road: &Road, tx: &mut BatchTx, steps: &mut [Step<'_>]) 
     Ok(())
 }
 
+/// What comes again although it has a letter that was not redriven was buried by a process that ended before it could ack: a dead letter leaves
+/// no inbox row that would say so, and what kills its process must not begin anew.
+pub(super) async fn recognize(tx: &mut BatchTx, steps: &mut [Step<'_>]) -> Result<(), DbFault> {
+    let asked: Vec<Vec<u8>> =
+        steps.iter().filter(|s| s.parcel.runs_again()).map(|s| identity(s.parcel).to_vec()).collect();
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let open = sqlx::query_scalar!(
+        "SELECT identity FROM engine.dead_letters WHERE identity = ANY($1) AND state <> 'redriven'",
+        &asked,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    for step in steps.iter_mut().filter(|step| step.parcel.runs_again()) {
+        if open.iter().any(|identity_of_letter| identity_of_letter[..] == identity(step.parcel)) {
+            step.fate = Some(Fate::Duplicate);
+        }
+    }
+    Ok(())
+}
+
 /// Lets through what is older than the inbox remembers and was redriven by force.
 pub(super) async fn pardon(tx: &mut BatchTx, steps: &mut [Step<'_>]) -> Result<(), DbFault> {
     let too_old = |step: &Step<'_>| step.condemned.is_some_and(|(code, _)| code == TOO_OLD);

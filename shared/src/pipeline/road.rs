@@ -137,11 +137,13 @@ impl Road {
         let is_suspect = |parcel: &Parcel| parcel.runs_again() && (earlier(parcel) > 0 || self.max_attempts() < 3);
         let (suspects, mut together): (Vec<_>, Vec<_>) = parcels.into_iter().partition(is_suspect);
         self.count_executions(&mut together, &attempts, counted).await?;
+        tracing::info!(together = together.len(), alone = suspects.len(), "messages come again");
         let mut rows = self.settle(&mut together, now).await?;
         for suspect in suspects {
             let _turn = self.suspects.0.lock().await;
             let mut alone = [suspect];
             self.count_executions(&mut alone, &attempts, counted).await?;
+            tracing::warn!(message.id = %alone[0].message_id(), "was in flight when its process ended, and runs alone");
             rows.extend(self.settle(&mut alone, now).await?);
         }
         Ok(rows)
@@ -227,6 +229,7 @@ impl Road {
         let began = std::time::Instant::now();
         let mut steps: Vec<Step<'_>> = parcels.iter().map(Step::new).collect();
         let mut tx = BatchTx::begin(&self.pool, &self.context).await?;
+        bury::recognize(&mut tx, &mut steps).await?;
         bury::pardon(&mut tx, &mut steps).await?;
         resolve::tenants(&mut tx, &mut steps).await?;
         claim::claim(&mut tx, &mut steps).await?;
