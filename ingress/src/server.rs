@@ -1,11 +1,13 @@
 //! The public listener: bounds on everything a stranger decides, and a drain that finishes what it has begun.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,6 +25,9 @@ use crate::socket::{Dialogue, Socket};
 
 /// Most bytes of a request head; no honest sender comes near.
 const HEAD_BYTES: usize = 64 << 10;
+/// How long a drain leaves idle connections open: whoever has just connected is about to speak, and would find that the
+/// one who took its connection has hung up.
+const GREETING: Duration = Duration::from_millis(200);
 /// Connections that may wait in the kernel's queue.
 const BACKLOG: u32 = 1_024;
 /// How long to wait after the system refused a connection, which it does when file descriptors run out.
@@ -41,17 +46,27 @@ impl Edge {
         Ok(Listening { edge: Arc::new(self), listener, address })
     }
 
-    /// Serves one connection to its end. A drain lets the request in flight finish and closes an idle one at once.
+    /// Serves one connection to its end. A drain lets the request in flight finish and closes an idle one.
     async fn converse(&self, stream: TcpStream, drain: &Drain) {
         // Answers are small and must not wait for the acknowledgement of earlier ones.
         let _ = stream.set_nodelay(true);
         let dialogue = Dialogue::default();
         let socket = Socket::new(stream, dialogue.clone(), self.http.body_timeout, self.http.max_body_bytes);
-        let service = service_fn(|request| self.answer(request, &dialogue));
+        let service = service_fn(async |request| {
+            let mut answer = self.answer(request, &dialogue).await?;
+            if drain.begun() {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
+        });
         let mut connection = pin!(protocol(&self.http).serve_connection(TokioIo::new(socket), service));
+        let greeted = async {
+            drain.started().await;
+            tokio::time::sleep(GREETING).await;
+        };
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = drain.started() => {
+            () = greeted => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

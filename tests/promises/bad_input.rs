@@ -12,7 +12,7 @@ use millrace_tests::{Caller, Left, World, eventually};
 use serde_json::{Value, json};
 
 /// Commands of the tenant that floods. A hundred thousand take minutes in a debug build, and go the same way.
-const FLOOD: usize = 3_000;
+const FLOOD: usize = 10_000;
 /// A message that no honest publisher sends.
 const HUGE: usize = 64 << 20;
 /// Most memory of a worker that has had one: the message as it came, as it is stored, and a worker.

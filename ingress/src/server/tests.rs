@@ -351,6 +351,26 @@ async fn a_drain_closes_the_port_and_idle_connections_and_finishes_what_it_began
 }
 
 #[tokio::test]
+async fn whoever_waits_in_the_queue_of_a_port_that_closes_is_answered_and_a_shared_port_goes_on() {
+    // Several times, since the drain and the queue are seen in any order.
+    for _ in 0..6 {
+        let listening = edge("share_port = true").listen().await.unwrap();
+        let (address, drain) = (listening.address(), Drain::default());
+        let mut queued = Client(TcpStream::connect(address).await.unwrap());
+        queued.send(signed("")).await;
+        let next = open(address, true).expect("the port is shared");
+        open(address, false).expect_err("a stranger has the port");
+        drain.begin();
+        let served = tokio::spawn(listening.serve(drain));
+        let answer = queued.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 503 ") && is_last(&answer), "{answer:?}");
+        tokio::time::timeout(PATIENCE, served).await.expect("drained").unwrap();
+        let (_, accepted) = tokio::join!(TcpStream::connect(address), next.accept());
+        accepted.expect("the next process has the port");
+    }
+}
+
+#[tokio::test]
 async fn a_drain_is_over_when_its_time_is_over_or_it_turns_hard() {
     let served = serve("drain_timeout_ms = 300").await;
     let mut stuck = in_flight(&served).await;
