@@ -99,12 +99,11 @@ async fn at_point(stage: &Stage, fault: &Fault, act: &str) {
     if program.is_stopped() {
         tokio::time::sleep(fault.hold).await;
         program.signal(Signal::CONT);
+        return;
     }
     drop(place);
-    if act == "abort" {
-        // Whether it got there or not, a whole one takes over.
-        replace(stage, fault.slot, "").await;
-    }
+    // It is dead, or has not got there, and would stop later, when nobody waits to wake it: a whole one takes over.
+    replace(stage, fault.slot, "").await;
 }
 
 /// Whoever kills it meanwhile may: a frozen process dies like any other.

@@ -51,11 +51,14 @@ impl Outcome {
             };
             return if caught { End::Held } else { End::Broken };
         }
-        match (self.verdict.holds(), self.unsettled.is_empty()) {
-            (false, _) => End::Broken,
-            (true, false) => End::Unsettled,
-            (true, true) => End::Held,
+        if self.verdict.holds() && self.unsettled.is_empty() {
+            return End::Held;
         }
+        // What has no end yet may be on its way, and is not lost before nothing is.
+        let waiting: u64 = self.unsettled.values().sum();
+        let verdict = &self.verdict;
+        let unended = Verdict { lost: 0, lines_missing: 0, ..verdict.clone() };
+        if unended.holds() && verdict.lost.max(verdict.lines_missing) <= waiting { End::Unsettled } else { End::Broken }
     }
 
     /// One sentence.
@@ -171,6 +174,10 @@ mod tests {
         let mut waiting = outcome(None, Verdict::default());
         waiting.unsettled.insert("parked".to_owned(), 1);
         assert_eq!(waiting.end(), End::Unsettled);
+        waiting.verdict.lost = 1;
+        assert_eq!(waiting.end(), End::Unsettled);
+        waiting.verdict.lost = 2;
+        assert_eq!(waiting.end(), End::Broken);
     }
 
     #[test]
