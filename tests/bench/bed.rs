@@ -26,6 +26,8 @@ impl Bed {
         let mut world = World::on_servers(servers).await;
         // What a deployment logs by default.
         world.set("MILLRACE__OBSERVABILITY__LOG_LEVEL", "warn");
+        // One source sends as fast as it can; lanes are another part's affair.
+        world.set("MILLRACE__LIMITS__WEBHOOK_SOFT_RATE", "off");
         let make = format!(
             "INSERT INTO app.tenants (org_id, name, plan)
                SELECT 'org_' || lpad(n::text, 4, '0'), 'Tenant ' || n, 'enterprise' FROM generate_series(0, {tenants} - 1) n;

@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// `shared/src/db/pool.rs`, `AppPool::begin`.
-const BEGIN: &str = "BEGIN; SET LOCAL app.ctx = ''; SET LOCAL statement_timeout = '2s'; SET LOCAL lock_timeout = '1s'";
+const BEGIN: &str = "BEGIN; SET LOCAL app.ctx = ''; SET LOCAL statement_timeout = '2s'";
 /// `shared/src/pipeline/claim.rs`.
 const CLAIM: &str = "SELECT claimed, holder, fresh FROM engine.claim($1, $2, $3, $4)";
 /// `shared/src/pipeline/resolve.rs`; webhooks alone.
@@ -25,11 +25,10 @@ const RESOLVE: &str = "SELECT engine.resolve_link(l.provider, l.account, l.livem
      WITH ORDINALITY AS l (provider, account, livemode, external_id, place) ORDER BY l.place";
 /// `shared/src/db/batch.rs`, `Tenants::enter`.
 const ENTER: &str = "SELECT standing, user_id, member_role, session_epoch, removed FROM app.enter($1, $2, $3)";
-/// `shared/src/db/batch.rs`, `TenantTx::alone`; webhooks alone.
-const ALONE: &str = "SELECT org_id FROM app.tenants WHERE org_id = $1 FOR NO KEY UPDATE";
+/// `shared/src/pipeline/turns.rs`, `wait_for`.
+const TURN: &str = "SELECT pg_advisory_xact_lock(1835625581, hashtext($1) & 1023)";
 /// `workers/src/limits.rs`, `take`.
-const TAKE: &str = "WITH tenant AS MATERIALIZED (SELECT org_id FROM app.tenants WHERE org_id = $1 FOR NO KEY UPDATE),
-     plan AS MATERIALIZED (SELECT app.limit_of($2) AS most FROM tenant)
+const TAKE: &str = "WITH plan AS MATERIALIZED (SELECT app.limit_of($2) AS most)
    INSERT INTO app.usage_counters AS u (org_id, metric, used)
    SELECT $1, $2, $3 FROM plan WHERE $3 <= plan.most
    ON CONFLICT (org_id, metric) DO UPDATE SET used = u.used + EXCLUDED.used
@@ -169,6 +168,7 @@ impl Statements {
         if kind == Kind::Webhook {
             resolve(&mut tx, message).await?;
         }
+        sqlx::query(TURN).bind(&message.org).fetch_one(&mut *tx).await?;
         claim(&mut tx, kind, message).await?;
         let users: Vec<&str> = user.into_iter().collect();
         sqlx::query(ENTER).bind("").bind(self.context(&message.org)).bind(users).fetch_all(&mut *tx).await?;
@@ -244,7 +244,6 @@ async fn create(connection: &mut PgConnection, message: &Message, id: Uuid) -> s
 async fn pay(connection: &mut PgConnection, message: &Message, id: Uuid) -> sqlx::Result<()> {
     let now = OffsetDateTime::now_utc();
     let invoice = format!("in_{}", id.simple());
-    sqlx::query(ALONE).bind(&message.org).fetch_all(&mut *connection).await?;
     sqlx::query(INVOICE)
         .bind(&message.org)
         .bind("stripe")

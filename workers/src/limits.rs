@@ -9,16 +9,14 @@ use millrace::pipeline::Fault;
 /// Code of the rejection: final, audited, never tried again.
 pub const PLAN_LIMIT: &str = "plan_limit";
 
-/// Uses up `units` of a metric, or rejects the command. Locks the tenant first, as [`TenantTx::alone`] does, so that a
-/// handler which begins with it needs no further lock to be free of deadlocks.
+/// Uses up `units` of a metric, or rejects the command.
 ///
 /// # Errors
 /// [`Fault::Reject`] with [`PLAN_LIMIT`] when the tenant's plan does not allow that many; nothing is used up then.
 pub async fn take(tx: &mut impl InTenant, metric: &str, units: i64) -> Result<(), Fault> {
     let org = tx.tenant().to_string();
     let taken = sqlx::query_scalar!(
-        "WITH tenant AS MATERIALIZED (SELECT org_id FROM app.tenants WHERE org_id = $1 FOR NO KEY UPDATE),
-           plan AS MATERIALIZED (SELECT app.limit_of($2) AS most FROM tenant)
+        "WITH plan AS MATERIALIZED (SELECT app.limit_of($2) AS most)
          INSERT INTO app.usage_counters AS u (org_id, metric, used)
          SELECT $1, $2, $3 FROM plan WHERE $3 <= plan.most
          ON CONFLICT (org_id, metric) DO UPDATE SET used = u.used + EXCLUDED.used

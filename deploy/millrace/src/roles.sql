@@ -25,3 +25,10 @@ ALTER ROLE millrace_relay SET lock_timeout = '2s';
 -- A relay that is stopped or cut off in mid-sweep must not keep the turn.
 ALTER ROLE millrace_relay SET idle_in_transaction_session_timeout = '30s';
 ALTER ROLE millrace_reader SET statement_timeout = '5s';
+-- Plans are kept for as long as a connection. One that was made while a table was small would read all of it when it has
+-- grown, until the table is analyzed; and what that makes look expensive would be compiled for every statement.
+ALTER ROLE millrace_app SET enable_seqscan = off;
+ALTER ROLE millrace_relay SET enable_seqscan = off;
+ALTER ROLE millrace_app SET jit = off;
+ALTER ROLE millrace_relay SET jit = off;
+ALTER ROLE millrace_reader SET jit = off;

@@ -191,7 +191,8 @@ mod sealed {
     impl Sealed for super::GroupTx<'_> {}
 }
 
-/// What a handler holds of the database: one tenant's rows, in the batch's transaction, for a principal that may.
+/// What a handler holds of the database: one tenant's rows, in the batch's transaction, for a principal that may. No other
+/// handler of any worker is at this tenant meanwhile.
 #[derive(Debug)]
 pub struct TenantTx<'a> {
     pub(super) scope: ScopedTx<'a>,
@@ -222,19 +223,6 @@ impl<'a> TenantTx<'a> {
     /// Who asks, with the role it has now: the lesser of its token's and its membership's.
     pub fn principal(&self) -> &Principal {
         &self.principal
-    }
-
-    /// Lets one transaction at a time change this tenant from here on. Handlers whose changes meet, in rows that are not
-    /// there yet or in an order that callers choose, begin with it; tenants are visited in one order, so nobody deadlocks.
-    ///
-    /// # Errors
-    /// The statement failed.
-    pub async fn alone(&mut self) -> sqlx::Result<()> {
-        let org = self.tenant().to_string();
-        sqlx::query!("SELECT org_id FROM app.tenants WHERE org_id = $1 FOR NO KEY UPDATE", org)
-            .fetch_all(self.conn())
-            .await?;
-        Ok(())
     }
 
     /// A fresh id for a row of ours: UUIDv7, so that keys grow with time and leak no volume.

@@ -28,9 +28,8 @@ struct Begin {
 }
 
 const APP: Begin = Begin {
-    direct: "BEGIN; SET LOCAL app.ctx = ''; SET LOCAL statement_timeout = '2s'; SET LOCAL lock_timeout = '1s'",
-    pooled: "BEGIN; DEALLOCATE ALL; SET LOCAL app.ctx = ''; SET LOCAL statement_timeout = '2s'; \
-        SET LOCAL lock_timeout = '1s'",
+    direct: "BEGIN; SET LOCAL app.ctx = ''; SET LOCAL statement_timeout = '2s'",
+    pooled: "BEGIN; DEALLOCATE ALL; SET LOCAL app.ctx = ''; SET LOCAL statement_timeout = '2s'",
 };
 const RELAY: Begin =
     Begin { direct: "BEGIN; SET LOCAL app.ctx = ''", pooled: "BEGIN; DEALLOCATE ALL; SET LOCAL app.ctx = ''" };
@@ -102,7 +101,7 @@ impl AppPool {
         Ok(Self { pool, patience: config.batch_timeout })
     }
 
-    /// Begins a transaction with its own bounds on each statement, and on how long it waits for somebody else's lock.
+    /// Begins a transaction with its own bound on each statement. How long it waits for somebody else's lock is the role's.
     pub(super) async fn begin(&self) -> Result<PgTransaction<'static>, DbFault> {
         self.pool.begin().await
     }

@@ -70,7 +70,7 @@ async fn tenant_group(
             let step = &mut steps[place];
             let (ended, back) = handle(road, scope, step.parcel).await?;
             scope = back;
-            settle(step, place, ended, culprits)?;
+            settle(step, ended, culprits)?;
         }
     }
     Ok(())
@@ -86,7 +86,7 @@ fn without_condemned(steps: &[Step<'_>], places: &[usize], culprits: &mut Culpri
     let mut rest = Vec::with_capacity(places.len());
     for place in places {
         match steps[*place].condemned {
-            Some((code, attempts)) => culprits.push((*place, Fate::Dead { code, attempts })),
+            Some((code, attempts)) => culprits.push((steps[*place].place, Fate::Dead { code, attempts })),
             None => rest.push(*place),
         }
     }
@@ -151,12 +151,8 @@ async fn handle<'t>(
 }
 
 /// Writes down what became of one message, or who is to blame for a transaction that is broken.
-fn settle(
-    step: &mut Step<'_>,
-    place: usize,
-    ended: Result<Fate, Fault>,
-    culprits: &mut Culprits,
-) -> Result<(), Interrupted> {
+fn settle(step: &mut Step<'_>, ended: Result<Fate, Fault>, culprits: &mut Culprits) -> Result<(), Interrupted> {
+    let place = step.place;
     match ended {
         Ok(fate) if fate.claims() => step.fate = Some(fate),
         // What waits must not leave the claim that it has already, or its later copy would be a duplicate.

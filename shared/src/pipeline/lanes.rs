@@ -242,12 +242,12 @@ impl LaneLoop {
     /// and no further ones are taken.
     async fn settle(&self, batch: &Batch) -> Result<Vec<OutboxRow>, RoadFault> {
         let mut delays = RetrySchedule::connections().delays();
-        let mut counted = Counted::default();
+        let (mut counted, mut rows) = (Counted::default(), Vec::new());
         loop {
             let settling = async {
                 match self.duty {
-                    Duty::Main | Duty::Overflow => self.road.process(&batch.deliveries, &mut counted).await,
-                    Duty::Dead => self.road.condemn(&batch.deliveries).await,
+                    Duty::Main | Duty::Overflow => self.road.process(&batch.deliveries, &mut counted, &mut rows).await,
+                    Duty::Dead => self.road.condemn(&batch.deliveries, &mut rows).await,
                 }
             };
             let settled = tokio::time::timeout(self.road.pool.patience(), settling).await;
@@ -256,7 +256,7 @@ impl LaneLoop {
                     tracing::warn!(error = chain(&fault), "the batch waits");
                     tokio::time::sleep(delays.next_delay()).await;
                 }
-                settled => return settled,
+                settled => return settled.map(|()| rows),
             }
         }
     }

@@ -17,6 +17,7 @@ mod park;
 mod relay;
 mod resolve;
 mod road;
+mod turns;
 
 pub use fate::{Changed, Fault};
 pub use handler::{Handler, Handlers, Message, Together};

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::fate::Fate;
 use super::open::{MessageName, Parcel};
 use super::outbox::OutboxRow;
-use super::{Handlers, bury, claim, dispatch, emit, operations, park, resolve};
+use super::{Handlers, bury, claim, dispatch, emit, operations, park, resolve, turns};
 use crate::amqp::Delivered;
 use crate::chaos::{self, Point};
 use crate::config::RetryConfig;
@@ -20,6 +20,9 @@ use crate::telemetry::{chain, fields};
 pub(super) const LARGE_BODY: usize = 1 << 20;
 /// How long that may take.
 pub(super) const LARGE_BODY_TIME: Duration = Duration::from_secs(60);
+
+/// How many seconds messages wait for their tenant's turn before they make room for others.
+const MOST_WAITS: usize = 5;
 
 /// Everything a worker decides with.
 #[derive(Debug)]
@@ -73,6 +76,8 @@ pub struct Counted(BTreeSet<MessageName>);
 
 /// A parcel in one run of its batch. Nothing here outlives a rollback.
 pub(super) struct Step<'p> {
+    /// Where the parcel stands in its batch.
+    pub(super) place: usize,
     pub(super) parcel: &'p Parcel,
     pub(super) tenant: Option<TenantId>,
     pub(super) fate: Option<Fate>,
@@ -81,8 +86,8 @@ pub(super) struct Step<'p> {
 }
 
 impl<'p> Step<'p> {
-    fn new(parcel: &'p Parcel) -> Self {
-        Self { parcel, tenant: None, fate: parcel.fate.clone(), condemned: parcel.condemned }
+    fn new((place, parcel): (usize, &'p Parcel)) -> Self {
+        Self { place, parcel, tenant: None, fate: parcel.fate.clone(), condemned: parcel.condemned }
     }
 }
 
@@ -93,6 +98,8 @@ pub(super) type Culprits = Vec<(usize, Fate)>;
 pub(super) enum Interrupted {
     /// These messages failed; the others deserve a run without them.
     Culprits(Culprits),
+    /// Others are at every tenant that is left.
+    Busy,
     /// Something failed that names no message.
     Fault(RoadFault),
 }
@@ -104,18 +111,24 @@ impl<E: Into<RoadFault>> From<E> for Interrupted {
 }
 
 impl Road {
-    /// Settles a batch in one transaction and returns the outbox rows it committed, to publish now. All of the
-    /// deliveries may be acked once this is `Ok`.
+    /// Settles a batch, in one transaction or a few, and adds the outbox rows that are committed to `rows`, to publish now.
+    /// All of the deliveries may be acked once this is `Ok`.
     ///
     /// # Errors
-    /// [`RoadFault`]; nothing is committed, and no attempt is burned when the database is merely away.
-    pub async fn process(&self, deliveries: &[Delivered], counted: &mut Counted) -> Result<Vec<OutboxRow>, RoadFault> {
+    /// [`RoadFault`]; something is not committed, and no attempt is burned when the database is merely away. What is
+    /// committed the inbox knows when the batch comes again.
+    pub async fn process(
+        &self,
+        deliveries: &[Delivered],
+        counted: &mut Counted,
+        rows: &mut Vec<OutboxRow>,
+    ) -> Result<(), RoadFault> {
         let now = Timestamp::new(OffsetDateTime::now_utc());
-        let mut parcels: Vec<Parcel> = deliveries.iter().map(|delivered| self.open(delivered, now)).collect();
+        let parcels: Vec<Parcel> = deliveries.iter().map(|delivered| self.open(delivered, now)).collect();
         if parcels.iter().any(Parcel::runs_again) {
-            self.settle_redelivered(parcels, counted, now).await
+            self.settle_redelivered(parcels, counted, now, rows).await
         } else {
-            self.settle(&mut parcels, now).await
+            self.settle(parcels, now, rows).await
         }
     }
 
@@ -127,7 +140,8 @@ impl Road {
         parcels: Vec<Parcel>,
         counted: &mut Counted,
         now: Timestamp,
-    ) -> Result<Vec<OutboxRow>, RoadFault> {
+        rows: &mut Vec<OutboxRow>,
+    ) -> Result<(), RoadFault> {
         let attempts = park::attempts(self, &parcels).await?;
         let earlier = |parcel: &Parcel| {
             let name = parcel.name();
@@ -138,15 +152,15 @@ impl Road {
         let (suspects, mut together): (Vec<_>, Vec<_>) = parcels.into_iter().partition(is_suspect);
         self.count_executions(&mut together, &attempts, counted).await?;
         tracing::info!(together = together.len(), alone = suspects.len(), "messages come again");
-        let mut rows = self.settle(&mut together, now).await?;
+        self.settle(together, now, rows).await?;
         for suspect in suspects {
             let _turn = self.suspects.0.lock().await;
-            let mut alone = [suspect];
+            let mut alone = vec![suspect];
             self.count_executions(&mut alone, &attempts, counted).await?;
             tracing::warn!(message.id = %alone[0].message_id(), "was in flight when its process ended, and runs alone");
-            rows.extend(self.settle(&mut alone, now).await?);
+            self.settle(alone, now, rows).await?;
         }
-        Ok(rows)
+        Ok(())
     }
 
     /// Counts the executions that are about to begin, where they are not counted yet. A message that has had all of its
@@ -181,57 +195,82 @@ impl Road {
     ///
     /// # Errors
     /// As [`Road::process`].
-    pub async fn condemn(&self, deliveries: &[Delivered]) -> Result<Vec<OutboxRow>, RoadFault> {
+    pub async fn condemn(&self, deliveries: &[Delivered], rows: &mut Vec<OutboxRow>) -> Result<(), RoadFault> {
         let now = Timestamp::new(OffsetDateTime::now_utc());
-        let mut parcels: Vec<Parcel> = deliveries.iter().map(|delivered| self.given_up(delivered, now)).collect();
-        self.settle(&mut parcels, now).await
+        let parcels: Vec<Parcel> = deliveries.iter().map(|delivered| self.given_up(delivered, now)).collect();
+        self.settle(parcels, now, rows).await
     }
 
-    /// Runs the batch, without its culprits the second time, in halves when nobody can be named.
-    async fn settle(&self, parcels: &mut [Parcel], now: Timestamp) -> Result<Vec<OutboxRow>, RoadFault> {
-        if parcels.is_empty() {
-            return Ok(Vec::new());
-        }
-        loop {
-            match self.run(parcels, now).await {
-                Ok(rows) => return Ok(rows),
+    /// Runs the batch as often as it takes: for tenants that others were at, without its culprits, in halves when nobody
+    /// can be named.
+    async fn settle(
+        &self,
+        mut parcels: Vec<Parcel>,
+        now: Timestamp,
+        rows: &mut Vec<OutboxRow>,
+    ) -> Result<(), RoadFault> {
+        let mut waited = 0;
+        while !parcels.is_empty() {
+            match self.run(&parcels, now, rows).await {
+                Ok(later) => parcels = only(parcels, &later),
                 Err(Interrupted::Culprits(culprits)) => {
                     for (place, fate) in culprits {
                         parcels[place].fate = Some(fate);
                     }
                 }
-                Err(Interrupted::Fault(RoadFault::Database(fault))) if !smaller_helps(&fault) => {
-                    return Err(fault.into());
-                }
-                // One message whose handler is not to blame: somebody holds a table of the engine's, and it waits.
-                Err(Interrupted::Fault(fault @ RoadFault::Database(DbFault::Contended(_)))) if parcels.len() == 1 => {
-                    return Err(fault);
-                }
-                Err(Interrupted::Fault(fault)) => match parcels {
-                    [one] if one.fate.is_none() => {
-                        tracing::warn!(message.id = %one.message_id(), error = chain(&fault), "a settlement failed");
-                        one.fate = Some(Fate::Retry { code: "unexplained" });
+                Err(Interrupted::Busy) => {
+                    waited += 1;
+                    if waited > MOST_WAITS {
+                        parcels.iter_mut().for_each(|parcel| parcel.fate = Some(dispatch::CONTENDED));
                     }
-                    [_] | [] => return Err(fault),
-                    many => {
-                        let (left, right) = many.split_at_mut(many.len() / 2);
-                        let mut rows = Box::pin(self.settle(left, now)).await?;
-                        rows.extend(Box::pin(self.settle(right, now)).await?);
-                        return Ok(rows);
-                    }
-                },
+                }
+                Err(Interrupted::Fault(fault)) => return Box::pin(self.divide(parcels, fault, now, rows)).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// After a fault that names no message: each half by itself, where that can help, and one message as its own culprit.
+    async fn divide(
+        &self,
+        mut parcels: Vec<Parcel>,
+        fault: RoadFault,
+        now: Timestamp,
+        rows: &mut Vec<OutboxRow>,
+    ) -> Result<(), RoadFault> {
+        match (&fault, parcels.len()) {
+            (RoadFault::Database(database), _) if !smaller_helps(database) => Err(fault),
+            // One message whose handler is not to blame: somebody holds a table of the engine's, and it waits.
+            (RoadFault::Database(DbFault::Contended(_)), 1) => Err(fault),
+            (_, 1) if parcels[0].fate.is_some() => Err(fault),
+            (_, 1) => {
+                tracing::warn!(message.id = %parcels[0].message_id(), error = chain(&fault), "a settlement failed");
+                parcels[0].fate = Some(Fate::Retry { code: "unexplained" });
+                self.settle(parcels, now, rows).await
+            }
+            (_, many) => {
+                let right = parcels.split_off(many / 2);
+                self.settle(parcels, now, rows).await?;
+                self.settle(right, now, rows).await
             }
         }
     }
 
-    /// One transaction: resolve, claim, scope, authorize, handle, park, bury, record, emit, COMMIT.
-    async fn run(&self, parcels: &[Parcel], now: Timestamp) -> Result<Vec<OutboxRow>, Interrupted> {
+    /// One transaction: resolve, take turns, claim, scope, authorize, handle, park, bury, record, emit, COMMIT. Returns the
+    /// places of messages that have to wait for another one, because others are at their tenants.
+    async fn run(
+        &self,
+        parcels: &[Parcel],
+        now: Timestamp,
+        rows: &mut Vec<OutboxRow>,
+    ) -> Result<Vec<usize>, Interrupted> {
         let began = std::time::Instant::now();
-        let mut steps: Vec<Step<'_>> = parcels.iter().map(Step::new).collect();
+        let mut steps: Vec<Step<'_>> = parcels.iter().enumerate().map(Step::new).collect();
         let mut tx = BatchTx::begin(&self.pool, &self.context).await?;
         bury::recognize(&mut tx, &mut steps).await?;
         bury::pardon(&mut tx, &mut steps).await?;
         resolve::tenants(&mut tx, &mut steps).await?;
+        let later = turns::take(&mut tx, &mut steps).await?;
         claim::claim(&mut tx, &mut steps).await?;
         chaos::pass(Point::AfterClaim);
         if let Err(interrupted) = dispatch::dispatch(self, &mut tx, &mut steps).await {
@@ -245,12 +284,13 @@ impl Road {
         park::park(self, &mut tx, &mut steps, now).await?;
         bury::bury(self, &mut tx, &mut steps).await?;
         operations::record(&mut tx, &steps, now).await?;
-        let rows = emit::emit(self, &mut tx, &steps, now).await?;
+        let emitted = emit::emit(self, &mut tx, &steps, now).await?;
         chaos::pass(Point::BeforeCommit);
         tx.commit().await?;
         chaos::pass(Point::AfterCommit);
+        rows.extend(emitted);
         self.count(&steps, began.elapsed());
-        Ok(rows)
+        Ok(later)
     }
 
     /// The role table in force.
@@ -276,6 +316,11 @@ impl Road {
             }
         }
     }
+}
+
+/// The parcels at these places.
+fn only(parcels: Vec<Parcel>, places: &[usize]) -> Vec<Parcel> {
+    parcels.into_iter().enumerate().filter(|(place, _)| places.contains(place)).map(|(_, parcel)| parcel).collect()
 }
 
 /// A statement that failed, or a scope that was tampered with: some message of the batch did it. Or a race for locks, which

@@ -14,7 +14,6 @@ impl Handler for ChangePlan {
 
     async fn handle(&self, tx: &mut TenantTx<'_>, message: &Message<BillingChangePlan>) -> Result<Changed, Fault> {
         let (org, plan) = (tx.tenant().to_string(), &message.payload.plan);
-        tx.alone().await?;
         let self_service = sqlx::query_scalar!("SELECT self_service FROM ref.plans WHERE plan = $1", plan)
             .fetch_optional(tx.conn())
             .await?

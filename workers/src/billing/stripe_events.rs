@@ -18,9 +18,6 @@ impl Handler for ApplyStripeEvent {
 
     async fn handle(&self, tx: &mut TenantTx<'_>, message: &Message<StripeEvent>) -> Result<Changed, Fault> {
         let event = &message.payload;
-        // Two at once could each evaluate access without the other's rows, and the later commit would keep an answer that
-        // was never true.
-        tx.alone().await?;
         let (target, kind, change) = match &event.change {
             Some(StripeChange::Subscription(object)) => {
                 (&object.id, "subscription", subscriptions::merge(tx, object).await?)

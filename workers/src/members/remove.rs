@@ -16,7 +16,6 @@ impl Handler for RemoveMember {
 
     async fn handle(&self, tx: &mut TenantTx<'_>, message: &Message<MembersRemove>) -> Result<Changed, Fault> {
         let (org, user_id) = (tx.tenant().to_string(), &message.payload.user_id);
-        tx.alone().await?;
         let version =
             sqlx::query_scalar!("SELECT version FROM app.members WHERE org_id = $1 AND user_id = $2", org, user_id)
                 .fetch_optional(tx.conn())

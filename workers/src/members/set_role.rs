@@ -20,8 +20,6 @@ impl Handler for SetMemberRole {
         if tx.principal().role.is_some_and(|own| *role > own) {
             return Err(Fault::Deny { rule: "grant_above_own_role" });
         }
-        // A row that is not there yet cannot be locked, and two that add one member would both count it.
-        tx.alone().await?;
         if is_removed(tx, user_id).await? {
             return Err(Fault::Reject { code: "member_removed" });
         }

@@ -17,7 +17,6 @@ pub(super) struct Project {
 
 /// Locks a project of the tenant for a change by a caller that expects a version.
 pub(super) async fn lock(tx: &mut TenantTx<'_>, id: Uuid, expected_version: Option<i64>) -> Result<Project, Fault> {
-    tx.alone().await?;
     let org = tx.tenant().to_string();
     let row = sqlx::query!(
         r#"SELECT name, archived_at IS NOT NULL AS "archived!", version FROM app.projects
