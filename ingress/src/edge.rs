@@ -131,10 +131,11 @@ impl Edge {
     async fn handle(&self, request: Request<Incoming>) -> Result<Answer, Refusal> {
         let (head, body) = request.into_parts();
         match self.routes.find(&head.method, head.uri.path())? {
-            Target::Webhook(source) => self.webhook(source, head, body).await,
-            Target::Command(command) => self.command(command, head, body).await,
-            Target::Operation(id) => self.operation(id, head).await,
-            Target::Rows(rows) => self.rows(rows, head).await,
+            // Boxed, or every open connection would have room for the largest of them.
+            Target::Webhook(source) => Box::pin(self.webhook(source, head, body)).await,
+            Target::Command(command) => Box::pin(self.command(command, head, body)).await,
+            Target::Operation(id) => Box::pin(self.operation(id, head)).await,
+            Target::Rows(rows) => Box::pin(self.rows(rows, head)).await,
         }
     }
 
