@@ -43,6 +43,7 @@ pub(crate) const FIGURES: &[Figure] = &[
     of_machine("fsync.p50", "fdatasync of 4 KiB, where the servers keep their data, p50"),
     of_machine("fsync.p99", "the same, p99"),
     figure("a.rate", Part::Ceiling, Unit::PerSecond, "raw lapin: persistent, mandatory, confirmed, quorum queue"),
+    figure("a.same", Part::Ceiling, Unit::PerSecond, "the same with 64 outstanding, as (b) has connections"),
     figure("b.rate", Part::Ingress, Unit::PerSecond, "signed distinct events over 64 connections, each answered"),
     figure("b.p50", Part::Ingress, Unit::Millis, "request to answer, p50"),
     figure("b.p99", Part::Ingress, Unit::Millis, "request to answer, p99"),

@@ -18,6 +18,9 @@ const VARIATIONS: [Variation; 6] = [
     Variation { connections: 4, channels: 1, window: 256 },
 ];
 
+/// As many outstanding as (b) has connections: how much of the distance is that, and not the ingress.
+const SAME: Variation = Variation { connections: 1, channels: 2, window: 32 };
+
 const QUEUE: &str = "work.billing.main";
 const KEY: &str = "billing.main";
 
@@ -33,6 +36,8 @@ pub(crate) async fn measure(bench: &mut Bench, figures: &mut Figures) {
     }
     figures.add("a.rate", best.0);
     figures.note(Part::Ceiling, format!("best of {} variations: {:.0}/s with {}", VARIATIONS.len(), best.0, best.1));
+    let same = rate(&bed, SAME, bed.messages.webhooks(bench.sizes.publishes)).await;
+    figures.add("a.same", same);
     bed.end(Vec::new()).await;
 }
 

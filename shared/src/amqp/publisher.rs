@@ -18,9 +18,9 @@ use super::redial::Redial;
 use crate::contract::{Exchange, Field, Route, WireMessage};
 use crate::telemetry::{chain, fields};
 
-/// Channels of a publisher, spread over its connections.
+/// Channels of one publisher's connection.
 const LANES: usize = 2;
-/// Publishes that may wait for a channel's window.
+/// Publishes that may wait for room in a channel's window, before the next one is refused.
 const WAITING: usize = 4 * lane::WINDOW;
 
 /// Why a publish is no success. After [`PublishFault::Unknown`] and [`PublishFault::TimedOut`] the message may be
@@ -80,78 +80,41 @@ pub(super) struct Epoch {
     blocked: Arc<AtomicBool>,
 }
 
-/// A channel, and whether there is a connection for it.
-struct Lane {
-    requests: mpsc::Sender<Request>,
-    epoch: watch::Receiver<Option<Epoch>>,
-}
-
-impl Lane {
-    /// Why nothing can be published here at the moment.
-    fn fault(&self) -> Option<PublishFault> {
-        match &*self.epoch.borrow() {
-            None => Some(PublishFault::Unavailable),
-            Some(epoch) if epoch.blocked.load(Ordering::Relaxed) => Some(PublishFault::Blocked),
-            Some(_) => None,
-        }
-    }
-}
-
-/// Publishes with confirms. Cloning shares the connections.
+/// Publishes with confirms. Cloning shares the connection.
 #[derive(Clone)]
 pub struct Publisher {
-    lanes: Arc<[Lane]>,
+    lanes: Arc<[mpsc::Sender<Request>]>,
     next: Arc<AtomicUsize>,
+    epoch: watch::Receiver<Option<Epoch>>,
     timeout: Duration,
 }
 
 impl std::fmt::Debug for Publisher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Publisher").field("lanes", &self.lanes.len()).finish_non_exhaustive()
+        f.debug_struct("Publisher").field("connected", &self.epoch.borrow().is_some()).finish_non_exhaustive()
     }
 }
 
 impl Publisher {
     /// Starts connecting in the background and never gives up; `timeout` bounds each publish as a whole.
     pub fn start(dialer: Dialer, timeout: Duration) -> Self {
-        Self::over(1, dialer, timeout)
-    }
-
-    /// As [`Self::start`], with a connection for each channel: the broker reads each in a process of its own, so messages
-    /// come faster, and while one connection is lost the other takes them all.
-    pub fn start_twofold(dialer: Dialer, timeout: Duration) -> Self {
-        Self::over(LANES, dialer, timeout)
-    }
-
-    fn over(connections: usize, dialer: Dialer, timeout: Duration) -> Self {
-        let epochs: Vec<_> = (0..connections)
-            .map(|_| {
-                let (announce, epoch) = watch::channel(None);
-                tokio::spawn(supervise(dialer.clone(), announce));
-                epoch
-            })
-            .collect();
+        let (announce, epoch) = watch::channel(None);
         let lanes = (0..LANES)
-            .map(|number| {
-                let epoch = epochs[number % connections].clone();
-                let (requests, waiting) = mpsc::channel(WAITING);
-                tokio::spawn(lane::run(waiting, epoch.clone()));
-                Lane { requests, epoch }
+            .map(|_| {
+                let (sender, requests) = mpsc::channel(WAITING);
+                tokio::spawn(lane::run(requests, epoch.clone()));
+                sender
             })
             .collect();
-        Self { lanes, next: Arc::default(), timeout }
+        tokio::spawn(supervise(dialer, announce));
+        Self { lanes, next: Arc::default(), epoch, timeout }
     }
 
     /// Resolves when there is a connection.
     pub async fn connected(&self) {
-        let waits = self.lanes.iter().map(|lane| {
-            let mut epoch = lane.epoch.clone();
-            Box::pin(async move {
-                // An error means that the supervisor is gone with the runtime.
-                let _ = epoch.wait_for(Option::is_some).await;
-            })
-        });
-        futures_util::future::select_all(waits).await;
+        let mut epoch = self.epoch.clone();
+        // An error means that the supervisor is gone with the runtime.
+        let _ = epoch.wait_for(Option::is_some).await;
     }
 
     /// Publishes persistent, mandatory where the route says so, and waits for the broker's confirm.
@@ -188,24 +151,15 @@ impl Publisher {
     }
 
     async fn enqueue(&self, route: Route, message: Arc<WireMessage>) -> Result<(), PublishFault> {
-        let (answer, confirm) = oneshot::channel();
-        let lane = self.lane()?;
-        lane.requests.try_send(Request { route, message, answer }).map_err(|_| PublishFault::Overloaded)?;
-        confirm.await.unwrap_or(Err(PublishFault::Unknown))
-    }
-
-    /// The next channel in turn that has a connection.
-    fn lane(&self) -> Result<&Lane, PublishFault> {
-        let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut fault = PublishFault::Unavailable;
-        for number in 0..self.lanes.len() {
-            let lane = &self.lanes[first.wrapping_add(number) % self.lanes.len()];
-            match lane.fault() {
-                None => return Ok(lane),
-                Some(found) => fault = found,
-            }
+        match &*self.epoch.borrow() {
+            None => return Err(PublishFault::Unavailable),
+            Some(epoch) if epoch.blocked.load(Ordering::Relaxed) => return Err(PublishFault::Blocked),
+            Some(_) => {}
         }
-        Err(fault)
+        let (answer, confirm) = oneshot::channel();
+        let lane = self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len();
+        self.lanes[lane].try_send(Request { route, message, answer }).map_err(|_| PublishFault::Overloaded)?;
+        confirm.await.unwrap_or(Err(PublishFault::Unknown))
     }
 }
 
