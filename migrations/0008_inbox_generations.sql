@@ -31,6 +31,14 @@ INSERT INTO engine.inbox_a (key, holder, org_id, publisher, claimed_at)
       || convert_to(actor, 'UTF8') || '\x00'::bytea || convert_to(key, 'UTF8')), 1, 16), 'hex')::uuid,
     message_id, org_id, '', created_at FROM app.idempotency_keys
   ON CONFLICT DO NOTHING;
+-- From now on a command with an idempotency key is one message whoever publishes it. Which of the old ones had a key nobody
+-- knows any more; for the others the row does no harm.
+INSERT INTO engine.inbox_a (key, holder, org_id, publisher, claimed_at)
+  SELECT encode(substr(sha256('message' || '\x00'::bytea || convert_to(i.org_id, 'UTF8') || '\x00'::bytea
+      || '\x00'::bytea || i.key), 1, 16), 'hex')::uuid,
+    i.message_id, i.org_id, '', i.claimed_at
+  FROM engine.inbox i JOIN engine.operations o USING (org_id, publisher, message_id)
+  ON CONFLICT DO NOTHING;
 DROP TABLE engine.inbox, app.idempotency_keys;
 
 -- Everything that was settled and is remembered, for operators and for whoever counts. Idempotency keys are no messages.
@@ -116,12 +124,13 @@ BEGIN
   RETURN FOUND;
 END $$;
 
--- Empties the spare, which nobody reads since the turn that made it one. Says whether there was anything.
+-- Empties the spare, in which no claim has looked for anything since the turn that made it one. Says whether there was anything.
 CREATE FUNCTION engine.clear_spare_inbox() RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
   SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms' AS $$
 DECLARE
   present text;
 BEGIN
+  PERFORM pg_advisory_xact_lock_shared(1835625580, 1);  -- excludes turn_inbox
   SELECT generation INTO STRICT present FROM engine.inbox_turn;
   IF present = 'a' AND EXISTS (SELECT 1 FROM engine.inbox_b) THEN
     TRUNCATE engine.inbox_b;

@@ -25,5 +25,5 @@ CREATE TRIGGER marked_once BEFORE UPDATE ON engine.dead_letters FOR EACH ROW
 
 -- Workers bury open letters only, count how many of a message's letters were redriven, and ask whether that was forced.
 ALTER POLICY bury ON engine.dead_letters WITH CHECK (state = 'open');
-GRANT SELECT (state, forced, marked_at) ON engine.dead_letters TO millrace_app;
+GRANT SELECT (state, forced, marked_at, created_at) ON engine.dead_letters TO millrace_app;
 GRANT UPDATE (state, marked_at, marked_by, because, forced) ON engine.dead_letters TO millrace_maintenance;

@@ -36,14 +36,17 @@ pub(super) async fn recognize(tx: &mut BatchTx, steps: &mut [Step<'_>]) -> Resul
     if asked.is_empty() {
         return Ok(());
     }
-    let open = sqlx::query_scalar!(
-        "SELECT identity FROM engine.dead_letters WHERE identity = ANY($1) AND state <> 'redriven'",
+    let letters = sqlx::query!(
+        "SELECT identity, created_at FROM engine.dead_letters WHERE identity = ANY($1) AND state <> 'redriven'",
         &asked,
     )
     .fetch_all(tx.conn())
     .await?;
     for step in steps.iter_mut().filter(|step| step.parcel.runs_again()) {
-        if open.iter().any(|identity_of_letter| identity_of_letter[..] == identity(step.parcel)) {
+        let sealed = step.parcel.opened.as_ref().map(|opened| opened.envelope.issued_at.moment());
+        // A command that was sent once more after its death is sealed anew, and begins anew.
+        let its = |letter_of: &[u8], buried| letter_of == identity(step.parcel) && sealed.is_some_and(|at| at < buried);
+        if letters.iter().any(|letter| its(&letter.identity, letter.created_at)) {
             step.fate = Some(Fate::Duplicate);
         }
     }

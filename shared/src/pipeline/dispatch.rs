@@ -1,4 +1,4 @@
-//! Scope, authorize, handle: one tenant after the other, in org order, so that two batches cannot deadlock.
+//! Scope, authorize, handle: one tenant after the other.
 
 use std::collections::BTreeSet;
 
@@ -58,7 +58,8 @@ async fn tenant_group(
     places: &[usize],
     culprits: &mut Culprits,
 ) -> Result<(), Interrupted> {
-    for mut run in runs(steps, &without_condemned(steps, places, culprits)) {
+    let places = without_condemned(steps, places, culprits);
+    for mut run in runs(steps, &places) {
         if run.len() > 1 {
             let all;
             (all, scope) = together(road, scope, steps, &run).await?;
@@ -70,10 +71,22 @@ async fn tenant_group(
             let step = &mut steps[place];
             let (ended, back) = handle(road, scope, step.parcel).await?;
             scope = back;
-            settle(step, ended, culprits)?;
+            let contended = matches!(&ended, Err(Fault::Database(error)) if is_contended(error));
+            settle(step, ended, culprits).inspect_err(|_| {
+                // Each of its tenant's other messages would wait for the same lock.
+                if contended && culprits.last().is_some_and(|(_, fate)| *fate == CONTENDED) {
+                    culprits.extend(undecided(steps, &places, place).map(|place| (place, CONTENDED)));
+                }
+            })?;
         }
     }
     Ok(())
+}
+
+/// Places in the batch of a tenant's messages that have no fate yet, but for one of them.
+fn undecided<'s>(steps: &'s [Step<'_>], places: &'s [usize], but: usize) -> impl Iterator<Item = usize> + 's {
+    let waiting = move |place: &&usize| **place != but && steps[**place].fate.is_none();
+    places.iter().filter(waiting).map(|place| steps[*place].place)
 }
 
 /// What goes together, in the order of arrival.
@@ -125,7 +138,9 @@ async fn together<'t>(
             Ok((true, tx.release()))
         }
         Ok(Together::OneByOne) => Ok((false, tx.release())),
-        // Nobody can be named: the batch is halved until each runs by itself.
+        // Nobody can be named: the batch is halved until each runs by itself. So it is when the statement took too long, or
+        // the same batch would wait for the database for ever.
+        Err(Fault::Database(error)) if is_timeout(&error) => Err(RoadFault::Together.into()),
         Ok(Together::All(_)) => Err(RoadFault::Together.into()),
         Err(Fault::Database(error)) => Err(DbFault::from(error).into()),
         Err(_) => Err(RoadFault::Together.into()),

@@ -56,7 +56,7 @@ pub trait Handler: Send + Sync + 'static {
     /// the other: all of them, or none and [`Together::OneByOne`]. Called only with [`Self::TOGETHER`].
     ///
     /// # Errors
-    /// [`Fault`]: the messages are then handled one by one in a new run, and each has a fate of its own.
+    /// [`Fault`]: the batch is then halved until each message is handled by itself and has a fate of its own.
     fn handle_together(
         &self,
         tx: &mut GroupTx<'_>,

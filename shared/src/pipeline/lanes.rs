@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::outbox::{Outbox, OutboxRow};
-use super::road::{Counted, Road, RoadFault};
+use super::road::{Progress, Road, RoadFault};
 use crate::amqp::{AmqpFault, Batch, Consumer, Dialer, Redelivered, Redial, Session};
 use crate::chaos::{self, Point};
 use crate::contract::{Lane, Topology, WorkerName};
@@ -242,21 +242,18 @@ impl LaneLoop {
     /// and no further ones are taken.
     async fn settle(&self, batch: &Batch) -> Result<Vec<OutboxRow>, RoadFault> {
         let mut delays = RetrySchedule::connections().delays();
-        let (mut counted, mut rows) = (Counted::default(), Vec::new());
+        let mut progress = Progress::default();
         loop {
-            let settling = async {
-                match self.duty {
-                    Duty::Main | Duty::Overflow => self.road.process(&batch.deliveries, &mut counted, &mut rows).await,
-                    Duty::Dead => self.road.condemn(&batch.deliveries, &mut rows).await,
-                }
+            let settled = match self.duty {
+                Duty::Main | Duty::Overflow => self.road.process(&batch.deliveries, &mut progress).await,
+                Duty::Dead => self.road.condemn(&batch.deliveries, &mut progress).await,
             };
-            let settled = tokio::time::timeout(self.road.pool.patience(), settling).await;
-            match settled.unwrap_or_else(|_| Err(DbFault::silent().into())) {
+            match settled {
                 Err(RoadFault::Database(fault)) if waits(&fault) => {
                     tracing::warn!(error = chain(&fault), "the batch waits");
                     tokio::time::sleep(delays.next_delay()).await;
                 }
-                settled => return settled.map(|()| rows),
+                settled => return settled.map(|()| progress.rows),
             }
         }
     }

@@ -25,4 +25,4 @@ pub use lanes::{Lanes, LanesFault};
 pub use operator::{NotedAct, OperatorAct, OperatorRead};
 pub use outbox::Outbox;
 pub use relay::Relay;
-pub use road::{Counted, Road, RoadFault, Suspects};
+pub use road::{Progress, Road, RoadFault, Suspects};

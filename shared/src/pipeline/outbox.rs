@@ -24,7 +24,7 @@ const DELETE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One stored message.
 #[derive(Debug, Clone)]
-pub struct OutboxRow {
+pub(super) struct OutboxRow {
     pub(super) id: Uuid,
     pub(super) route: Route,
     pub(super) wire: Arc<WireMessage>,

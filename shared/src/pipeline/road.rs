@@ -21,8 +21,9 @@ pub(super) const LARGE_BODY: usize = 1 << 20;
 /// How long that may take.
 pub(super) const LARGE_BODY_TIME: Duration = Duration::from_secs(60);
 
-/// How many seconds messages wait for their tenant's turn before they make room for others.
-const MOST_WAITS: usize = 5;
+/// How often messages wait again for their tenant's turn, each time as long as the role may wait for a lock, before they make
+/// room for others.
+const MOST_WAITS: usize = 4;
 
 /// Everything a worker decides with.
 #[derive(Debug)]
@@ -69,10 +70,17 @@ pub enum RoadFault {
     Together,
 }
 
-/// Which messages of a batch have had their execution counted. Kept with the deliveries: each is counted once, however
-/// often the batch has to wait for the database.
+/// What is done of a batch, which may take several transactions. Kept with the deliveries: whatever is committed is not
+/// begun anew when the rest has to wait for the database.
 #[derive(Debug, Default)]
-pub struct Counted(BTreeSet<MessageName>);
+pub struct Progress {
+    /// Messages whose execution is counted.
+    counted: BTreeSet<MessageName>,
+    /// Messages whose fate is committed.
+    settled: BTreeSet<MessageName>,
+    /// Outbox rows that are committed, to publish now.
+    pub(super) rows: Vec<OutboxRow>,
+}
 
 /// A parcel in one run of its batch. Nothing here outlives a rollback.
 pub(super) struct Step<'p> {
@@ -98,8 +106,8 @@ pub(super) type Culprits = Vec<(usize, Fate)>;
 pub(super) enum Interrupted {
     /// These messages failed; the others deserve a run without them.
     Culprits(Culprits),
-    /// Others are at every tenant that is left.
-    Busy,
+    /// Others are at every tenant that is left; these messages' turn has not come in time.
+    Busy(Vec<usize>),
     /// Something failed that names no message.
     Fault(RoadFault),
 }
@@ -111,24 +119,19 @@ impl<E: Into<RoadFault>> From<E> for Interrupted {
 }
 
 impl Road {
-    /// Settles a batch, in one transaction or a few, and adds the outbox rows that are committed to `rows`, to publish now.
-    /// All of the deliveries may be acked once this is `Ok`.
+    /// Settles a batch, in one transaction or a few. All of the deliveries may be acked once this is `Ok`.
     ///
     /// # Errors
-    /// [`RoadFault`]; something is not committed, and no attempt is burned when the database is merely away. What is
-    /// committed the inbox knows when the batch comes again.
-    pub async fn process(
-        &self,
-        deliveries: &[Delivered],
-        counted: &mut Counted,
-        rows: &mut Vec<OutboxRow>,
-    ) -> Result<(), RoadFault> {
+    /// [`RoadFault`]; something is not committed, and no attempt is burned when the database is merely away. Calling it
+    /// again with the same `progress` goes on from there.
+    pub async fn process(&self, deliveries: &[Delivered], progress: &mut Progress) -> Result<(), RoadFault> {
         let now = Timestamp::new(OffsetDateTime::now_utc());
-        let parcels: Vec<Parcel> = deliveries.iter().map(|delivered| self.open(delivered, now)).collect();
+        let opened = deliveries.iter().map(|delivered| self.open(delivered, now));
+        let parcels: Vec<Parcel> = opened.filter(|parcel| !progress.settled.contains(&parcel.name())).collect();
         if parcels.iter().any(Parcel::runs_again) {
-            self.settle_redelivered(parcels, counted, now, rows).await
+            self.settle_redelivered(parcels, now, progress).await
         } else {
-            self.settle(parcels, now, rows).await
+            self.settle(parcels, now, progress).await
         }
     }
 
@@ -138,27 +141,26 @@ impl Road {
     async fn settle_redelivered(
         &self,
         parcels: Vec<Parcel>,
-        counted: &mut Counted,
         now: Timestamp,
-        rows: &mut Vec<OutboxRow>,
+        progress: &mut Progress,
     ) -> Result<(), RoadFault> {
-        let attempts = park::attempts(self, &parcels).await?;
+        let attempts = self.patiently(park::attempts(self, &parcels)).await?;
         let earlier = |parcel: &Parcel| {
             let name = parcel.name();
-            attempts.get(&name).map_or(0, |attempts| attempts - i32::from(counted.0.contains(&name)))
+            attempts.get(&name).map_or(0, |attempts| attempts - i32::from(progress.counted.contains(&name)))
         };
         // With fewer than three attempts nobody could be cleared by running alone.
         let is_suspect = |parcel: &Parcel| parcel.runs_again() && (earlier(parcel) > 0 || self.max_attempts() < 3);
         let (suspects, mut together): (Vec<_>, Vec<_>) = parcels.into_iter().partition(is_suspect);
-        self.count_executions(&mut together, &attempts, counted).await?;
+        self.count_executions(&mut together, &attempts, progress).await?;
         tracing::info!(together = together.len(), alone = suspects.len(), "messages come again");
-        self.settle(together, now, rows).await?;
+        self.settle(together, now, progress).await?;
         for suspect in suspects {
             let _turn = self.suspects.0.lock().await;
             let mut alone = vec![suspect];
-            self.count_executions(&mut alone, &attempts, counted).await?;
+            self.count_executions(&mut alone, &attempts, progress).await?;
             tracing::warn!(message.id = %alone[0].message_id(), "was in flight when its process ended, and runs alone");
-            self.settle(alone, now, rows).await?;
+            self.settle(alone, now, progress).await?;
         }
         Ok(())
     }
@@ -169,11 +171,11 @@ impl Road {
         &self,
         parcels: &mut [Parcel],
         attempts: &BTreeMap<MessageName, i32>,
-        counted: &mut Counted,
+        progress: &mut Progress,
     ) -> Result<(), RoadFault> {
-        let uncounted = |parcel: &&Parcel| parcel.runs_again() && !counted.0.contains(&parcel.name());
-        let fresh = park::count_executions(self, parcels.iter().filter(uncounted)).await?;
-        counted.0.extend(fresh.keys().cloned());
+        let uncounted = |parcel: &&Parcel| parcel.runs_again() && !progress.counted.contains(&parcel.name());
+        let fresh = self.patiently(park::count_executions(self, parcels.iter().filter(uncounted))).await?;
+        progress.counted.extend(fresh.keys().cloned());
         for parcel in parcels.iter_mut().filter(|parcel| parcel.runs_again()) {
             parcel.counted = true;
             let name = parcel.name();
@@ -195,36 +197,40 @@ impl Road {
     ///
     /// # Errors
     /// As [`Road::process`].
-    pub async fn condemn(&self, deliveries: &[Delivered], rows: &mut Vec<OutboxRow>) -> Result<(), RoadFault> {
+    pub async fn condemn(&self, deliveries: &[Delivered], progress: &mut Progress) -> Result<(), RoadFault> {
         let now = Timestamp::new(OffsetDateTime::now_utc());
-        let parcels: Vec<Parcel> = deliveries.iter().map(|delivered| self.given_up(delivered, now)).collect();
-        self.settle(parcels, now, rows).await
+        let opened = deliveries.iter().map(|delivered| self.given_up(delivered, now));
+        let parcels: Vec<Parcel> = opened.filter(|parcel| !progress.settled.contains(&parcel.name())).collect();
+        self.settle(parcels, now, progress).await
+    }
+
+    /// Bounds one transaction: the server bounds every statement, so one that takes longer has a silent peer.
+    async fn patiently<T>(&self, work: impl Future<Output = Result<T, DbFault>>) -> Result<T, DbFault> {
+        tokio::time::timeout(self.pool.patience(), work).await.unwrap_or_else(|_| Err(DbFault::silent()))
     }
 
     /// Runs the batch as often as it takes: for tenants that others were at, without its culprits, in halves when nobody
     /// can be named.
-    async fn settle(
-        &self,
-        mut parcels: Vec<Parcel>,
-        now: Timestamp,
-        rows: &mut Vec<OutboxRow>,
-    ) -> Result<(), RoadFault> {
-        let mut waited = 0;
+    async fn settle(&self, mut parcels: Vec<Parcel>, now: Timestamp, progress: &mut Progress) -> Result<(), RoadFault> {
+        let mut waits = 0;
         while !parcels.is_empty() {
-            match self.run(&parcels, now, rows).await {
-                Ok(later) => parcels = only(parcels, &later),
+            let run = tokio::time::timeout(self.pool.patience(), self.run(&parcels, now, &mut progress.rows)).await;
+            match run.unwrap_or_else(|_| Err(Interrupted::Fault(DbFault::silent().into()))) {
+                Ok(later) => {
+                    let settled = parcels.iter().enumerate().filter(|(place, _)| !later.contains(place));
+                    progress.settled.extend(settled.map(|(_, parcel)| parcel.name()));
+                    (parcels, waits) = (only(parcels, &later), 0);
+                }
                 Err(Interrupted::Culprits(culprits)) => {
                     for (place, fate) in culprits {
                         parcels[place].fate = Some(fate);
                     }
                 }
-                Err(Interrupted::Busy) => {
-                    waited += 1;
-                    if waited > MOST_WAITS {
-                        parcels.iter_mut().for_each(|parcel| parcel.fate = Some(dispatch::CONTENDED));
-                    }
+                Err(Interrupted::Busy(_)) if waits < MOST_WAITS => waits += 1,
+                Err(Interrupted::Busy(places)) => {
+                    places.into_iter().for_each(|place| parcels[place].fate = Some(dispatch::CONTENDED));
                 }
-                Err(Interrupted::Fault(fault)) => return Box::pin(self.divide(parcels, fault, now, rows)).await,
+                Err(Interrupted::Fault(fault)) => return Box::pin(self.divide(parcels, fault, now, progress)).await,
             }
         }
         Ok(())
@@ -236,22 +242,22 @@ impl Road {
         mut parcels: Vec<Parcel>,
         fault: RoadFault,
         now: Timestamp,
-        rows: &mut Vec<OutboxRow>,
+        progress: &mut Progress,
     ) -> Result<(), RoadFault> {
         match (&fault, parcels.len()) {
             (RoadFault::Database(database), _) if !smaller_helps(database) => Err(fault),
             // One message whose handler is not to blame: somebody holds a table of the engine's, and it waits.
             (RoadFault::Database(DbFault::Contended(_)), 1) => Err(fault),
-            (_, 1) if parcels[0].fate.is_some() => Err(fault),
+            (_, 1) if parcels[0].fate.is_some() || parcels[0].given_up => Err(fault),
             (_, 1) => {
                 tracing::warn!(message.id = %parcels[0].message_id(), error = chain(&fault), "a settlement failed");
                 parcels[0].fate = Some(Fate::Retry { code: "unexplained" });
-                self.settle(parcels, now, rows).await
+                self.settle(parcels, now, progress).await
             }
             (_, many) => {
                 let right = parcels.split_off(many / 2);
-                self.settle(parcels, now, rows).await?;
-                self.settle(right, now, rows).await
+                self.settle(parcels, now, progress).await?;
+                self.settle(right, now, progress).await
             }
         }
     }

@@ -1,9 +1,10 @@
 //! Turns: one transaction at a time changes a tenant. A batch takes the tenants that nobody else is at, a few at a time, and
-//! leaves the others to its next transaction; so batches with the same tenants go on side by side, none waits while it holds
-//! anything, and none can deadlock with another.
+//! leaves the others to its next transaction; so batches with the same tenants go on side by side, and none waits for a turn
+//! while it holds one.
 
 use std::collections::BTreeSet;
 
+use super::fate::Fate;
 use super::road::{Interrupted, Step};
 use crate::contract::TenantId;
 use crate::db::{BatchTx, DbFault};
@@ -14,19 +15,26 @@ const TENANTS: i64 = 32;
 /// Takes the turns of tenants whose messages are to be handled, and hands back the messages that have to wait for theirs.
 /// Waits for one where nothing else can be done.
 pub(super) async fn take<'p>(tx: &mut BatchTx, steps: &mut Vec<Step<'p>>) -> Result<Vec<usize>, Interrupted> {
-    let wanted: BTreeSet<String> =
-        steps.iter().filter(|step| step.fate.is_none()).filter_map(|step| org(step)).collect();
+    let wanted: BTreeSet<String> = steps.iter().filter(|step| needs_one(step)).filter_map(|step| org(step)).collect();
     let Some(first) = wanted.first().cloned() else { return Ok(Vec::new()) };
     let mut taken = free(tx, wanted.into_iter().collect()).await?;
-    if taken.is_empty() && steps.iter().all(|step| step.fate.is_none()) {
-        wait_for(tx, &first).await?;
+    if taken.is_empty() && steps.iter().all(|step| needs_one(step)) {
+        if !wait_for(tx, &first).await? {
+            let its = steps.iter().filter(|step| org(step).as_ref() == Some(&first)).map(|step| step.place);
+            return Err(Interrupted::Busy(its.collect()));
+        }
         taken.insert(first);
     }
     let (now, later): (Vec<Step<'p>>, Vec<Step<'p>>) = std::mem::take(steps)
         .into_iter()
-        .partition(|step| step.fate.is_some() || org(step).is_none_or(|org| taken.contains(&org)));
+        .partition(|step| !needs_one(step) || org(step).is_none_or(|org| taken.contains(&org)));
     *steps = now;
     Ok(later.into_iter().map(|step| step.place).collect())
+}
+
+/// What is to be handled; and what its handler rejected in a run that was rolled back, since that was true in its turn.
+fn needs_one(step: &Step<'_>) -> bool {
+    step.condemned.is_none() && matches!(step.fate, None | Some(Fate::Rejected { .. }))
 }
 
 fn org(step: &Step<'_>) -> Option<String> {
@@ -47,15 +55,15 @@ async fn free(tx: &mut BatchTx, wanted: Vec<String>) -> Result<BTreeSet<String>,
     Ok(taken.into_iter().collect())
 }
 
-/// Waits for a turn, holding none.
-async fn wait_for(tx: &mut BatchTx, org: &str) -> Result<(), Interrupted> {
+/// Waits for a turn, holding none, for as long as the role may wait for a lock. False when it did not come.
+async fn wait_for(tx: &mut BatchTx, org: &str) -> Result<bool, DbFault> {
     let waited = sqlx::query!("SELECT pg_advisory_xact_lock(1835625581, hashtext($1) & 1023)", org)
         .fetch_one(tx.conn())
         .await
         .map_err(DbFault::from);
     match waited {
-        Ok(_) => Ok(()),
-        Err(DbFault::Contended(_)) => Err(Interrupted::Busy),
-        Err(fault) => Err(fault.into()),
+        Ok(_) => Ok(true),
+        Err(DbFault::Contended(_)) => Ok(false),
+        Err(fault) => Err(fault),
     }
 }

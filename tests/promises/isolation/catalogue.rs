@@ -52,6 +52,7 @@ async fn engine_tables_have_exactly_the_grants_of_the_design() {
         millrace_app INSERT dead_letters
         millrace_app SELECT dead_letters(identity)
         millrace_app SELECT dead_letters(redrives)
+        millrace_app SELECT dead_letters(created_at)
         millrace_app SELECT dead_letters(state)
         millrace_app SELECT dead_letters(forced)
         millrace_app SELECT dead_letters(marked_at)

@@ -23,6 +23,7 @@ pub(super) const ENGINE_GRANTS: &[(&str, &str, &str)] = &[
     ("millrace_app", "INSERT", "dead_letters"),
     ("millrace_app", "SELECT", "dead_letters(identity)"),
     ("millrace_app", "SELECT", "dead_letters(redrives)"),
+    ("millrace_app", "SELECT", "dead_letters(created_at)"),
     ("millrace_app", "SELECT", "dead_letters(state)"),
     ("millrace_app", "SELECT", "dead_letters(forced)"),
     ("millrace_app", "SELECT", "dead_letters(marked_at)"),
