@@ -62,7 +62,7 @@ pub struct DatabaseConfig {
     pub connections: u32,
     /// Connections of the read routes.
     pub read_connections: u32,
-    /// Longest run of a batch. The server bounds every statement, so a batch that takes longer has no answer to wait for.
+    /// Longest transaction of a batch. The server bounds every statement, so one that takes longer has no answer to wait for.
     pub batch_timeout: Duration,
 }
 

@@ -119,7 +119,7 @@ impl AppPool {
         self.pool.pool.close().await;
     }
 
-    /// How long a batch may run before the database counts as silent.
+    /// How long a transaction of a batch may take before the database counts as silent.
     pub(crate) fn patience(&self) -> Duration {
         self.patience
     }

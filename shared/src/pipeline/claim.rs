@@ -14,7 +14,7 @@ use crate::contract::TenantId;
 use crate::db::{BatchTx, DbFault};
 
 /// How long a key is remembered at least. A message that is older could be a copy of one that is forgotten.
-pub(super) const WINDOW: std::time::Duration = std::time::Duration::from_secs(35 * 24 * 3_600);
+pub const WINDOW: std::time::Duration = std::time::Duration::from_secs(35 * 24 * 3_600);
 
 /// A key that a message asks for. The publisher is empty for an idempotency key, which is no message of its own.
 struct Asked<'s> {

@@ -19,9 +19,11 @@ mod resolve;
 mod road;
 mod turns;
 
+pub use claim::WINDOW;
 pub use fate::{Changed, Fault};
 pub use handler::{Handler, Handlers, Message, Together};
 pub use lanes::{Lanes, LanesFault};
+pub use open::TOO_OLD;
 pub use operator::{NotedAct, OperatorAct, OperatorRead};
 pub use outbox::Outbox;
 pub use relay::Relay;

@@ -18,7 +18,7 @@ use crate::contract::{
 const UNKNOWN_TYPE_WINDOW: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// Code of a message that the inbox may have forgotten.
-pub(super) const TOO_OLD: &str = "too_old_to_dedupe";
+pub const TOO_OLD: &str = "too_old_to_dedupe";
 
 /// Publisher and message id.
 pub(super) type MessageName = (String, String);

@@ -55,7 +55,7 @@ pub struct Road {
 #[derive(Debug, Default)]
 pub struct Suspects(tokio::sync::Mutex<()>);
 
-/// Why a batch could not be settled. Nothing of it is committed, so nothing may be acked.
+/// Why a batch could not be settled. Something of it is not committed, so nothing may be acked.
 #[derive(Debug, thiserror::Error)]
 pub enum RoadFault {
     /// The database.
@@ -64,8 +64,8 @@ pub enum RoadFault {
     /// An audit event could not be rendered or sealed.
     #[error("cannot write the audit event of a settlement")]
     Audit(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A handler's form for several messages named a fate, or as many changes as there were no messages. One by one each
-    /// has a fate of its own.
+    /// A handler's form for several messages named a fate, was too slow, or did not answer for each of them. One by one
+    /// each has a fate of its own.
     #[error("messages could not be applied together")]
     Together,
 }

@@ -3,12 +3,10 @@
 use std::fmt;
 
 use millrace::contract::{CheckedContract, Lane, MessageType, Route, Timestamp, Topology};
-use time::{Duration, OffsetDateTime};
+use millrace::pipeline::{TOO_OLD, WINDOW};
+use time::OffsetDateTime;
 
 use super::letter::{Letter, moment};
-
-/// How long the inbox promises to know a message. What is older could be applied a second time.
-const REMEMBERED: Duration = Duration::days(35);
 
 /// Why a letter stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +78,7 @@ impl Letter {
 
     fn is_too_old(&self, now: OffsetDateTime) -> bool {
         let issued = self.issued_at.as_deref().and_then(Timestamp::parse);
-        self.reason == "too_old_to_dedupe" || issued.is_some_and(|issued| now - issued.moment() > REMEMBERED)
+        self.reason == TOO_OLD || issued.is_some_and(|issued| now - issued.moment() > WINDOW)
     }
 
     fn home(&self, contract: &CheckedContract) -> Option<Route> {
@@ -102,6 +100,8 @@ impl Letter {
 
 #[cfg(test)]
 mod tests {
+    use time::Duration;
+
     use super::*;
 
     fn letter(queue: &str, reason: &str, message_type: Option<&str>) -> Letter {
