@@ -44,17 +44,27 @@ struct Raw {
     metadata: Map<String, Value>,
     event_id: Uuid,
     outcome: String,
-    tenant_seq: i64,
+    /// A line that is not stored yet has none.
+    tenant_seq: Option<i64>,
 }
 
 impl StoredLine {
     /// Reads a line; `None` for what no writer of ours stores. Fields of a later version are passed over.
     pub fn parse(line: &[u8]) -> Option<Self> {
+        Self::numbered(line, |number| number)
+    }
+
+    /// Reads a line as its producer renders it, before the log gives it a number; that is 1 here.
+    pub fn rendered(line: &[u8]) -> Option<Self> {
+        Self::numbered(line, |number| number.is_none().then_some(1))
+    }
+
+    fn numbered(line: &[u8], number: fn(Option<i64>) -> Option<i64>) -> Option<Self> {
         let raw: Raw = serde_json::from_slice(line).ok()?;
         Some(Self {
             timestamp: Timestamp::parse(&raw.timestamp)?.moment(),
             org_id: TenantId::parse(&raw.org_id).ok()?,
-            tenant_seq: (raw.tenant_seq > 0).then_some(raw.tenant_seq)?,
+            tenant_seq: number(raw.tenant_seq).filter(|number| *number > 0)?,
             event_id: raw.event_id,
             actor: raw.actor_id,
             action: raw.action,
@@ -82,6 +92,9 @@ mod tests {
         let line = StoredLine::parse(LINE.as_bytes()).unwrap();
         assert_eq!((line.org_id.as_str(), line.tenant_seq, line.outcome), ("acme", 7, Outcome::Denied));
         assert_eq!((line.fact("code"), line.fact("other")), (Some("c"), None));
+        let rendered = LINE.replace(",\"tenant_seq\":7,\"prev_hash\":\"00\"", "");
+        assert_eq!(StoredLine::rendered(rendered.as_bytes()).unwrap().event_id, line.event_id);
+        assert!(StoredLine::rendered(LINE.as_bytes()).is_none());
         let operator = LINE.replace("acme", TenantId::operator().as_str());
         assert!(StoredLine::parse(operator.as_bytes()).unwrap().org_id.is_operator());
     }
