@@ -6,7 +6,7 @@
 //! | `POST` | `/api/webhooks/{source}` | the source of exactly this name |
 //! | `POST` | `/api/commands/{name}` | the command of exactly this name |
 //! | `GET` | `/api/operations/{id}` | what became of a command |
-//! | `GET` | `/api/projects`, `/api/settings`, `/api/members`, `/api/billing`, `/api/limits` | the tenant's rows |
+//! | `GET` | `/api/projects`, `/api/settings`, `/api/members`, `/api/billing`, `/api/limits`, `/api/audit` | the tenant's rows |
 //!
 //! Paths are compared as transmitted: a percent-encoded or doubled character is another path. Webhooks and commands ignore the query.
 
@@ -46,10 +46,11 @@ pub(crate) enum Rows {
     Members,
     Billing,
     Limits,
+    Audit,
 }
 
 impl Rows {
-    const ALL: [Self; 5] = [Self::Projects, Self::Settings, Self::Members, Self::Billing, Self::Limits];
+    const ALL: [Self; 6] = [Self::Projects, Self::Settings, Self::Members, Self::Billing, Self::Limits, Self::Audit];
 
     fn path(self) -> &'static str {
         match self {
@@ -58,6 +59,7 @@ impl Rows {
             Self::Members => "/api/members",
             Self::Billing => "/api/billing",
             Self::Limits => "/api/limits",
+            Self::Audit => "/api/audit",
         }
     }
 
@@ -69,6 +71,7 @@ impl Rows {
             Self::Members => "members.read",
             Self::Billing => "billing.read",
             Self::Limits => "limits.read",
+            Self::Audit => "audit.read",
         }
     }
 }

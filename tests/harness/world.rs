@@ -125,7 +125,7 @@ impl World {
         }
         // Logins are the cluster's and the broker's, shared by every world on them.
         let brokers = ["amqp-ingress", "amqp-worker", "amqp-relay", "amqp-audit"];
-        for name in brokers.into_iter().chain(["db-app", "db-relay", "db-reader", "db-migrator"]) {
+        for name in brokers.into_iter().chain(["db-app", "db-relay", "db-reader", "db-indexer", "db-migrator"]) {
             std::fs::write(keys.join(name), "only for tests\n").expect("a password");
         }
         std::fs::write(keys.join("issuer"), ISSUER_SECRET).expect("a secret");

@@ -33,7 +33,7 @@ impl Folder {
             std::fs::write(folder.path().join("keys").join(name), format!("{:064x}\n", number + 1)).expect("a key");
         }
         let brokers = ["amqp-ingress", "amqp-worker", "amqp-relay", "amqp-audit"];
-        let databases = ["db-app", "db-relay", "db-reader", "db-migrator"];
+        let databases = ["db-app", "db-relay", "db-reader", "db-indexer", "db-migrator"];
         for name in
             brokers.into_iter().chain(databases).chain(["stripe-1", "stripe-2", "not-hex", "amqp-crm", "amqp-ledger"])
         {

@@ -1,6 +1,7 @@
 //! The operator's command line of Millrace, and the local stack behind `deploy/up`.
 
 mod asyncapi;
+mod audit;
 mod check_config;
 mod commands;
 mod dead;
@@ -10,6 +11,7 @@ mod migrate;
 mod new;
 pub mod openapi;
 mod operator;
+mod progress;
 mod prove;
 mod roles;
 pub mod sample;

@@ -12,6 +12,8 @@ use crate::contract::{AuditEventKey, SealKey};
 pub struct ComplianceConfig {
     /// Folder of the log; its lines stand in `seg/`.
     pub audit_log_path: PathBuf,
+    /// For how many days lines can be searched; `None` when they are not indexed.
+    pub audit_index_days: Option<u16>,
     /// Makes event ids; every process that settles messages holds the same one, for ever.
     pub event_id_key: Option<AuditEventKey>,
 }
@@ -26,9 +28,21 @@ impl ComplianceConfig {
         let key = hex_secret(s, "event_id_key", needed);
         Self {
             audit_log_path: audit_log_path.unwrap_or_default(),
+            audit_index_days: index_days(s),
             event_id_key: key.and_then(|key| AuditEventKey::new(key.expose_secret())),
         }
     }
+}
+
+/// Days of the index where none are named.
+const INDEX_DAYS: u64 = 90;
+/// Most days of the index: ten years.
+const MOST_INDEX_DAYS: u64 = 3_660;
+
+/// Nought turns the index off.
+fn index_days(s: &mut Reader) -> Option<u16> {
+    let days = s.number("audit_index_days", INDEX_DAYS, 0..=MOST_INDEX_DAYS);
+    u16::try_from(days).ok().filter(|days| *days > 0)
 }
 
 /// A key of at least 32 bytes, written as hex.

@@ -30,5 +30,13 @@ pub const BATCH_MESSAGES: &str = "millrace_batch_messages";
 pub const RELAYED: &str = "millrace_relayed_total";
 /// Counter: lines appended to the audit log.
 pub const AUDIT_LINES: &str = "millrace_audit_lines_total";
+/// Gauge: lines of the audit log that its index does not have yet.
+pub const AUDIT_INDEX_LAG: &str = "millrace_audit_index_lag_lines";
+/// Gauge: how old the newest line of the index is while lines are missing there, else nought; seconds.
+pub const AUDIT_INDEX_LAG_SECONDS: &str = "millrace_audit_index_lag_seconds";
+/// Counter: lines added to the index of the audit log.
+pub const AUDIT_INDEXED: &str = "millrace_audit_indexed_total";
+/// Counter `{reason}`: lines of the audit log that are not in its index: `old`, or `unreadable`, which is a fault.
+pub const AUDIT_INDEX_SKIPPED: &str = "millrace_audit_index_skipped_total";
 /// Counter `{reason}`: messages the audit worker refused.
 pub const AUDIT_REFUSED: &str = "millrace_audit_refused_total";

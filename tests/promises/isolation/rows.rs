@@ -62,7 +62,7 @@ async fn a_tenant_in_scope_sees_its_own_rows_and_changes_no_others() {
     seed(&world).await;
     let mut app = connect(&world, "millrace_app").await;
     let acme = context(&world, "acme");
-    for table in tables(world.superuser()).await {
+    for table in tables(world.superuser()).await.into_iter().filter(|table| table != "app.audit_index") {
         let before = contents(&world, &table, "globex").await;
         let theirs = row_of(&world, &table, "globex").await;
         for (statement, wanted) in [

@@ -14,7 +14,7 @@ pub(super) const DEMO_CUSTOMER: &str = "cus_demo";
 pub(super) const NAME: &str = "millrace";
 
 /// Every secret of a stack; each is a file of its own that only its owner may read.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "amqp-ingress",
     "amqp-worker",
     "amqp-relay",
@@ -22,6 +22,7 @@ const KEYS: [&str; 15] = [
     "db-app",
     "db-relay",
     "db-reader",
+    "db-indexer",
     "db-migrator",
     "db-context",
     "audit-event-id",
