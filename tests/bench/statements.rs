@@ -24,7 +24,8 @@ const RESOLVE: &str = "SELECT engine.resolve_link(l.provider, l.account, l.livem
    FROM UNNEST($1::text[], $2::text[], $3::boolean[], $4::text[])
      WITH ORDINALITY AS l (provider, account, livemode, external_id, place) ORDER BY l.place";
 /// `shared/src/db/batch.rs`, `Tenants::enter`.
-const ENTER: &str = "SELECT standing, user_id, member_role, session_epoch, removed FROM app.enter($1, $2, $3)";
+const ENTER: &str =
+    "SELECT standing, user_id, member_role, session_epoch, removed, pseudonym FROM app.enter($1, $2, $3)";
 /// `shared/src/pipeline/turns.rs`, `wait_for`.
 const TURN: &str = "SELECT pg_advisory_xact_lock(1835625581, hashtext($1) & 1023)";
 /// `workers/src/limits.rs`, `take`.

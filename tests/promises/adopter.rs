@@ -58,7 +58,7 @@ async fn a_crate_of_ones_own_settles_its_command_under_every_promise_and_changes
     let applied = applied.expect("the audit line of acme's ticket");
     assert_eq!(applied["action"], "tickets.create");
     assert_eq!(applied["resource_type"], "ticket");
-    assert_eq!(applied["actor_id"], "user:u1");
+    assert_eq!(applied["actor_id"], world.actor("acme", "u1").await);
     let rejected = lines.iter().find(|line| line["outcome"] == "rejected").expect("a rejection");
     assert_eq!(rejected["metadata"]["code"], "plan_limit");
     assert_eq!(

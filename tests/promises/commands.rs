@@ -119,7 +119,10 @@ async fn a_command_changes_what_it_names_and_only_the_version_it_expects() {
     }
     world.until_lines("denied", 1).await;
     let denied = world.lines().into_iter().find(|line| line["outcome"] == "denied").expect("a line");
-    assert_eq!((&denied["action"], &denied["actor_id"]), (&json!("projects.delete"), &json!("user:u1")));
+    assert_eq!(
+        (&denied["action"], &denied["actor_id"]),
+        (&json!("projects.delete"), &json!(world.actor("acme", "u1").await))
+    );
     let admin = Caller::user("acme", "u2", "admin");
     let gone = world.command(&url, &admin, "projects.delete", "k6", &json!({ "id": id })).await;
     assert_eq!(world.outcome("acme", &gone).await, "applied");

@@ -27,6 +27,7 @@ async fn seed(world: &World) {
              VALUES ($1, gen_random_uuid(), 'projects', 'limit', '7', 'override')",
             "usage_counters (org_id, metric, used) VALUES ($1, 'projects', 1)",
             "members (org_id, user_id, role) VALUES ($1, 'u_' || $1, 'editor')",
+            "subjects (org_id, subject) VALUES ($1, 'u_' || $1)",
             "removed_members (org_id, subject) VALUES ($1, sha256($1::bytea))",
             "projects (org_id, id, name) VALUES ($1, gen_random_uuid(), 'Apollo')",
             "settings (org_id, entries) VALUES ($1, '{\"theme\": \"dark\"}')",

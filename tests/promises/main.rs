@@ -27,6 +27,7 @@ mod poison;
 mod pooler;
 mod postgres_away;
 mod prove;
+mod pseudonyms;
 mod public_port;
 mod reads;
 mod role_matrix;

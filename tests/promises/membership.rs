@@ -43,7 +43,8 @@ async fn a_demotion_or_a_removal_acts_on_commands_that_wait_in_the_queue() {
         (sha256('bob'), sha256('acmebob'), sha256('acme:bob'), sha256('acme'::bytea || '\\x00' || 'bob'))";
     assert_eq!(world.count("select count(*) from app.removed_members").await, 1);
     assert_eq!(world.count(plain).await, 0, "the tombstone names the person");
-    let by_bob = |line: &&Value| line["outcome"] == "denied" && line["actor_id"] == "user:bob";
+    let bob = world.actor("acme", "bob").await;
+    let by_bob = |line: &&Value| line["outcome"] == "denied" && line["actor_id"] == bob.as_str();
     eventually("bob's denials are audited", async || (world.lines().iter().filter(by_bob).count() >= 2).then_some(()))
         .await;
     world.finish(Left::default()).await;

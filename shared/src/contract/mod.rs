@@ -6,6 +6,7 @@
 mod audit;
 mod envelope;
 mod event;
+mod facts;
 mod ids;
 mod keyring;
 mod object;
@@ -25,6 +26,7 @@ mod wire;
 pub use audit::{AuditEvent, AuditEventKey, AuditLineFault};
 pub use envelope::{Envelope, EnvelopeFault, Origin};
 pub use event::{Event, EventEntry};
+pub use facts::{FactKind, unlisted_facts};
 pub use ids::{CommandIdentity, IdFault, KeyId, MessageId, MessageType, PublisherName, TenantId, WorkerName};
 pub use keyring::{Grant, Keyring, Opened, OutsideGrant, Publisher, SealFault, Signer, Tenants};
 pub use object::{Object, is_clean};

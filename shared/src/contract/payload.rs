@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{ActorKind, Permission, Principal, Timestamp};
+use super::{ActorKind, Permission, Timestamp};
 
 /// The body is not what its type says. Final: the same bytes will never parse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -134,10 +134,5 @@ pub trait Payload: Sized + Send + Sync + 'static {
     /// The action an audit line shows.
     fn action(&self) -> &str {
         Self::NAME
-    }
-
-    /// The principal an audit line shows, given the sealed one.
-    fn actor(&self, sealed: &Principal) -> String {
-        sealed.actor_id()
     }
 }

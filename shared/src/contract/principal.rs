@@ -105,7 +105,8 @@ impl Principal {
         Self { kind: ActorKind::Operator, id: name.to_owned(), role: None }
     }
 
-    /// `actor_id` as audit lines show it: the kind and the id, so that a user called `stripe` is no webhook.
+    /// Kind and id in one, so that a user called `stripe` is no webhook. Audit lines show it so for everybody but users, who
+    /// appear there under a pseudonym.
     pub fn actor_id(&self) -> String {
         format!("{}:{}", self.kind.as_str(), self.id)
     }

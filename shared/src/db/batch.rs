@@ -56,6 +56,7 @@ use sqlx::postgres::{PgConnection, PgTransaction};
 use uuid::Uuid;
 
 use super::authorize::Presence;
+use super::pseudonyms::Pseudonyms;
 use super::{AppPool, ContextKey, DbFault};
 use crate::contract::{Principal, TenantId};
 
@@ -66,12 +67,15 @@ pub struct BatchTx {
     context: ContextKey,
     /// A tenant was put in scope, and the last one not left.
     scoped: bool,
+    /// Of the users that were asked about so far.
+    pub(super) pseudonyms: Pseudonyms,
 }
 
 impl BatchTx {
     /// Begins.
     pub(crate) async fn begin(pool: &AppPool, context: &ContextKey) -> Result<Self, DbFault> {
-        Ok(Self { tx: pool.begin().await?, context: context.clone(), scoped: false })
+        let tx = pool.begin().await?;
+        Ok(Self { tx, context: context.clone(), scoped: false, pseudonyms: Pseudonyms::default() })
     }
 
     /// For the engine's own statements, which are written across tenants.
@@ -115,12 +119,14 @@ pub(crate) struct Tenants<'b> {
 
 impl Tenants<'_> {
     /// Leaves the tenant before, verifying that its context still stands, and puts this one in scope. Says in the same
-    /// round trip who these users of it are at present.
+    /// round trip who these users of it are at present, and how audit lines name them; whoever is new there takes one more.
     pub(crate) async fn scope(&mut self, tenant: &TenantId, users: &[String]) -> Result<ScopedTx<'_>, DbFault> {
         let entering = SecretString::from(self.batch.context.seal(tenant));
-        let presence = self.enter(&entering, users).await?;
+        let (presence, unnamed) = self.enter(tenant, &entering, users).await?;
         self.context = entering;
-        Ok(ScopedTx { batch: self.batch, tenant: tenant.clone(), presence: Some(presence) })
+        let mut scope = ScopedTx { batch: self.batch, tenant: tenant.clone(), presence: Some(presence) };
+        scope.make_pseudonyms(unnamed).await?;
+        Ok(scope)
     }
 
     /// Verifies that the last context still stands, and clears it.
@@ -138,10 +144,16 @@ impl Tenants<'_> {
         Ok(())
     }
 
-    async fn enter(&mut self, entering: &SecretString, users: &[String]) -> Result<Presence, DbFault> {
+    /// Also returns which of the users have no pseudonym yet.
+    async fn enter(
+        &mut self,
+        tenant: &TenantId,
+        entering: &SecretString,
+        users: &[String],
+    ) -> Result<(Presence, Vec<String>), DbFault> {
         self.batch.scoped = true;
         let rows = sqlx::query!(
-            r#"SELECT standing AS "standing!", user_id, member_role, session_epoch, removed AS "removed!"
+            r#"SELECT standing AS "standing!", user_id, member_role, session_epoch, removed AS "removed!", pseudonym
                FROM app.enter($1, $2, $3)"#,
             self.context.expose_secret(),
             entering.expose_secret(),
@@ -149,10 +161,20 @@ impl Tenants<'_> {
         )
         .fetch_all(self.batch.conn())
         .await?;
-        Ok(rows
+        let mut unnamed = Vec::new();
+        for row in &rows {
+            match (&row.user_id, row.pseudonym) {
+                (Some(user), Some(pseudonym)) => self.batch.pseudonyms.learn(tenant, user, Some(pseudonym)),
+                // The operator's tenant has no users.
+                (Some(user), None) if !tenant.is_operator() => unnamed.push(user.clone()),
+                _ => {}
+            }
+        }
+        let presence = rows
             .into_iter()
             .map(|row| (row.standing, row.user_id, (row.member_role, row.session_epoch, row.removed)))
-            .collect())
+            .collect();
+        Ok((presence, unnamed))
     }
 }
 
@@ -173,6 +195,10 @@ impl ScopedTx<'_> {
 
     pub(super) fn tenant(&self) -> &TenantId {
         &self.tenant
+    }
+
+    pub(super) fn learn_pseudonym(&mut self, user: &str, pseudonym: Option<Uuid>) {
+        self.batch.pseudonyms.learn(&self.tenant, user, pseudonym);
     }
 }
 

@@ -7,6 +7,7 @@ mod fault;
 mod operator;
 mod pool;
 pub mod probe;
+mod pseudonyms;
 mod read;
 
 pub use authorize::{Refusal, Refused};

@@ -4,14 +4,14 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::fate::{Changed, Fate, Happened};
+use super::fate::{Changed, Fate, Happened, Resource};
 use super::outbox::{OutboxRow, store};
 use super::road::{Road, RoadFault, Step};
 use crate::contract::{
     AuditEvent, AuditLineFault, Envelope, Field, Lane, MessageId, MessageType, Outcome, Principal, Route, Signer,
     TenantId, Timestamp, WireMessage,
 };
-use crate::db::BatchTx;
+use crate::db::{BatchTx, DbFault, user};
 
 /// Stores the audit events of everything settled in this run, and the events of what was applied.
 pub(super) async fn emit(
@@ -20,11 +20,12 @@ pub(super) async fn emit(
     steps: &[Step<'_>],
     now: Timestamp,
 ) -> Result<Vec<OutboxRow>, RoadFault> {
+    tx.learn_pseudonyms(steps.iter().flat_map(named)).await?;
     let policy_version = road.roles().version();
     let mut rows = Vec::with_capacity(steps.len());
     for step in steps {
         let Some((fate, outcome)) = step.fate.as_ref().and_then(|fate| Some((fate, fate.outcome()?))) else { continue };
-        let event = settlement(road, step, fate, outcome, now, &policy_version);
+        let event = settlement(road, tx, step, (fate, outcome), now, &policy_version);
         rows.push(OutboxRow::audit(&road.signer, &event, now).map_err(RoadFault::Audit)?);
         if let Fate::Applied(changed) = fate {
             for happened in &changed.events {
@@ -32,22 +33,40 @@ pub(super) async fn emit(
             }
         }
     }
-    store(tx.conn(), &rows).await.map_err(crate::db::DbFault::from)?;
+    store(tx.conn(), &rows).await.map_err(DbFault::from)?;
     Ok(rows)
+}
+
+/// The people whom the audit line of a settlement names.
+fn named(step: &Step<'_>) -> Vec<(TenantId, String)> {
+    let (Some(fate), Some(tenant)) = (&step.fate, &step.tenant) else { return Vec::new() };
+    if fate.outcome().is_none() {
+        return Vec::new();
+    }
+    let actor = step.parcel.opened.as_ref().and_then(|opened| user(&opened.envelope.principal));
+    let target = match fate {
+        Fate::Applied(Changed { resource: Resource::Person(person), .. }) => Some(person.as_str()),
+        _ => None,
+    };
+    actor.into_iter().chain(target).map(|person| (tenant.clone(), person.to_owned())).collect()
 }
 
 fn settlement(
     road: &Road,
+    tx: &BatchTx,
     step: &Step<'_>,
-    fate: &Fate,
-    outcome: Outcome,
+    (fate, outcome): (&Fate, Outcome),
     now: Timestamp,
     policy_version: &str,
 ) -> AuditEvent {
     let parcel = step.parcel;
     let envelope = parcel.opened.as_ref().map(|opened| &opened.envelope);
+    let tenant = step.tenant.clone().unwrap_or_else(TenantId::operator);
     let (resource_type, resource_id) = match fate {
-        Fate::Applied(Changed { resource_type, resource_id, .. }) => (*resource_type, resource_id.clone()),
+        Fate::Applied(Changed { resource_type, resource: Resource::Id(id), .. }) => (*resource_type, id.clone()),
+        Fate::Applied(Changed { resource_type, resource: Resource::Person(person), .. }) => {
+            (*resource_type, tx.pseudonym(&tenant, person))
+        }
         _ => ("message", parcel.message_id()),
     };
     let action = match (&parcel.prepared, envelope) {
@@ -55,12 +74,8 @@ fn settlement(
         (None, Some(envelope)) => envelope.message_type.to_string(),
         (None, None) => "message.unreadable".to_owned(),
     };
-    let actor_id = match (&parcel.prepared, envelope) {
-        (Some(prepared), _) => prepared.actor(),
-        (None, Some(envelope)) => envelope.principal.actor_id(),
-        (None, None) => "unknown".to_owned(),
-    };
-    let org_id = step.tenant.clone().unwrap_or_else(TenantId::operator).to_string();
+    let actor_id = envelope.map_or("unknown".to_owned(), |envelope| tx.actor(&tenant, &envelope.principal));
+    let org_id = tenant.to_string();
     let redrives = if let Fate::Buried { redrives, .. } = fate { *redrives } else { 0 };
     let event_id = road.event_key.event_id(&org_id, &parcel.publisher(), &parcel.message_id(), outcome, redrives);
     AuditEvent {

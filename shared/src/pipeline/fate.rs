@@ -8,8 +8,26 @@ use crate::contract::{Event, Outcome};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
     pub(super) resource_type: &'static str,
-    pub(super) resource_id: String,
+    pub(super) resource: Resource,
     pub(super) events: Vec<Happened>,
+}
+
+/// The target of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Resource {
+    /// An id that says nothing about anybody.
+    Id(String),
+    /// A person, by the id that the identity provider gives it. Audit lines show a pseudonym instead.
+    Person(String),
+}
+
+impl Resource {
+    /// The id itself, for whoever asks what became of its command.
+    pub(super) fn id(&self) -> &str {
+        match self {
+            Self::Id(id) | Self::Person(id) => id,
+        }
+    }
 }
 
 /// An event on its way to the outbox.
@@ -21,9 +39,15 @@ pub(super) struct Happened {
 }
 
 impl Changed {
-    /// The resource that was created, changed or removed.
+    /// The resource that was created, changed or removed. Its id stands in the audit line, for ever: it must say nothing
+    /// about a person.
     pub fn resource(resource_type: &'static str, resource_id: impl Into<String>) -> Self {
-        Self { resource_type, resource_id: resource_id.into(), events: Vec::new() }
+        Self { resource_type, resource: Resource::Id(resource_id.into()), events: Vec::new() }
+    }
+
+    /// The person whom the change is about, by its id with the identity provider; the audit line shows its pseudonym.
+    pub fn person(resource_type: &'static str, user_id: impl Into<String>) -> Self {
+        Self { resource_type, resource: Resource::Person(user_id.into()), events: Vec::new() }
     }
 
     /// Tells the world, once the change is committed. At most one event of a type for one message.

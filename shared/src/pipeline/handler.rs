@@ -82,7 +82,6 @@ type Handling<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a
 pub(super) trait Prepared: Send + Sync {
     fn tenancy(&self) -> Tenancy;
     fn action(&self) -> &str;
-    fn actor(&self) -> String;
     fn request(&self) -> Request<'_>;
     fn run<'a>(&'a self, tx: &'a mut TenantTx<'_>) -> Handling<'a, Changed>;
     /// The time that the sender's own signature covers, for what has one.
@@ -106,10 +105,6 @@ impl<H: Handler> Prepared for Bound<H> {
 
     fn action(&self) -> &str {
         self.message.payload.action()
-    }
-
-    fn actor(&self) -> String {
-        self.message.payload.actor(&self.message.principal)
     }
 
     fn request(&self) -> Request<'_> {

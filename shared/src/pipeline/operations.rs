@@ -48,7 +48,7 @@ impl Rows {
         let envelope = &opened.envelope;
         let Some(org) = envelope.org_id.as_ref().filter(|_| envelope.principal.kind.sends_commands()) else { return };
         let changed = match fate {
-            Fate::Applied(Changed { resource_type, resource_id, .. }) => Some((*resource_type, resource_id.clone())),
+            Fate::Applied(Changed { resource_type, resource, .. }) => Some((*resource_type, resource.id().to_owned())),
             _ => None,
         };
         self.orgs.push(org.to_string());

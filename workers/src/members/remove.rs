@@ -39,6 +39,6 @@ impl Handler for RemoveMember {
         if deleted.rows_affected() == 1 {
             limits::give_back(tx, METRIC, 1).await?;
         }
-        Changed::resource(MEMBER, user_id).with_event(&MemberRemoved { user_id: user_id.clone() })
+        Changed::person(MEMBER, user_id).with_event(&MemberRemoved { user_id: user_id.clone() })
     }
 }

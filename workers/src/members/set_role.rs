@@ -43,7 +43,7 @@ impl Handler for SetMemberRole {
         .execute(tx.conn())
         .await?;
         let event = MemberRoleSet { user_id: user_id.clone(), role: text };
-        Changed::resource(MEMBER, user_id).with_event(&event)
+        Changed::person(MEMBER, user_id).with_event(&event)
     }
 }
 
