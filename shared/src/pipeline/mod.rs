@@ -5,6 +5,7 @@ mod bridge;
 mod bury;
 mod claim;
 mod dispatch;
+mod egress;
 mod emit;
 mod fate;
 mod generations;
@@ -22,6 +23,7 @@ mod turns;
 
 pub use audit_index::{AuditIndexer, IndexFault, Progress as IndexProgress};
 pub use claim::WINDOW;
+pub use egress::{Answered, CallFault, Egress};
 pub use fate::{Changed, Fault};
 pub use handler::{Handler, Handlers, Message, Together};
 pub use lanes::{Lanes, LanesFault};
