@@ -4,8 +4,10 @@
 //! language has to know stands here.
 
 mod audit;
+mod currency;
 mod envelope;
 mod event;
+pub mod fees;
 mod ids;
 mod keyring;
 mod object;
@@ -23,6 +25,7 @@ mod topology;
 mod wire;
 
 pub use audit::{AuditEvent, AuditEventKey, AuditLineFault};
+pub use currency::{Currency, UnknownCurrency};
 pub use envelope::{Envelope, EnvelopeFault, Origin};
 pub use event::{Event, EventEntry};
 pub use ids::{CommandIdentity, IdFault, KeyId, MessageId, MessageType, PublisherName, TenantId, WorkerName};
