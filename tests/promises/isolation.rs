@@ -13,6 +13,8 @@ use sqlx::{AssertSqlSafe, Connection};
 /// PostgreSQL's code for what a role or a policy does not allow.
 pub(crate) const REFUSED: &str = "42501";
 const TENANTS: [&str; 2] = ["acme", "globex"];
+/// Tables whose rows nobody changes or deletes.
+const WRITTEN_ONCE: [&str; 3] = ["app.fee_ledger", "app.invoice_payments", "app.refunds"];
 
 /// Rows of both tenants in every tenant table, written by the superuser.
 async fn seed(world: &World) {
@@ -23,6 +25,11 @@ async fn seed(world: &World) {
              VALUES ($1, 'stripe', 'sub_' || $1, 'active', now(), now(), 0)",
             "invoices (org_id, provider, invoice_id, status, amount_due, amount_paid, currency)
              VALUES ($1, 'stripe', 'in_' || $1, 'paid', 100, 100, 'eur')",
+            "invoice_payments (org_id, payment_id, invoice_id) VALUES ($1, 'ch_' || $1, 'in_' || $1)",
+            "refunds (org_id, source_id, kind, payment_ids, refunded_before, refunded_after, currency)
+             VALUES ($1, 'ch_' || $1, 'refund', '{}', 0, 50, 'EUR')",
+            "fee_ledger (org_id, source_id, kind, invoice_id, amount, fee, currency)
+             VALUES ($1, 'in_' || $1, 'fee', 'in_' || $1, 100, 25, 'EUR')",
             "entitlements (org_id, id, feature, kind, value, source)
              VALUES ($1, gen_random_uuid(), 'projects', 'limit', '7', 'override')",
             "usage_counters (org_id, metric, used) VALUES ($1, 'projects', 1)",

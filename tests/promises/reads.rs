@@ -145,10 +145,9 @@ async fn what_is_shown_has_the_shape_that_is_promised() {
         { "feature": "support", "kind": "config", "value": "community", "source": "plan" },
     ] });
     assert_eq!(acme.get(&reads, "limits").await.expect("limits"), limits);
-    let billing =
-        json!({ "plan": "free", "access": "grace", "unpaid_since": "2026-01-02T03:04:05Z", "subscriptions": [] });
+    let billing = json!({ "plan": "free", "access": "grace", "unpaid_since": "2026-01-02T03:04:05Z", "subscriptions": [], "fees": [] });
     assert_eq!(acme.get(&reads, "billing").await.expect("billing"), billing);
-    let billing = json!({ "plan": "gone", "access": "full", "unpaid_since": null, "subscriptions": [] });
+    let billing = json!({ "plan": "gone", "access": "full", "unpaid_since": null, "subscriptions": [], "fees": [] });
     assert_eq!(bare.get(&reads, "billing").await.expect("billing"), billing);
     assert_eq!(bare.get(&reads, "settings").await.expect("settings"), json!({ "entries": {}, "version": 0 }));
     for route in ["projects", "members", "limits"] {

@@ -13,4 +13,4 @@ mod worker;
 
 pub use audit_worker::run_audit;
 pub use relay::run_relay;
-pub use worker::run;
+pub use worker::{run, run_configured};

@@ -2,9 +2,11 @@
 
 mod access;
 mod change_plan;
+mod fees;
 mod history;
 mod invoices;
 mod link_customer;
+mod refunds;
 mod stripe_events;
 mod subscriptions;
 

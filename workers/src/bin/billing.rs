@@ -6,5 +6,7 @@ use millrace::handlers;
 use millrace_workers::billing::{ApplyStripeEvent, ChangePlan, LinkCustomer};
 
 fn main() -> ExitCode {
-    millrace_workers::run(millrace::builtin(), "billing", handlers![ApplyStripeEvent, ChangePlan, LinkCustomer])
+    millrace_workers::run_configured(millrace::builtin(), "billing", |config| {
+        handlers![ApplyStripeEvent { fees: config.billing.fee.clone() }, ChangePlan, LinkCustomer]
+    })
 }

@@ -195,11 +195,22 @@ fn billing() -> Value {
         ("plan", maybe("string")),
         ("period_end", maybe_moment()),
     ]);
+    let units = || json!({ "type": "integer", "description": "Whole minor units." });
+    let fee = object(&[
+        ("source", text()),
+        ("kind", json!({ "enum": ["fee", "refund", "credit_note"] })),
+        ("invoice", text()),
+        ("amount", units()),
+        ("fee", units()),
+        ("currency", json!({ "type": "string", "description": "ISO 4217." })),
+        ("created_at", moment()),
+    ]);
     object(&[
         ("plan", text()),
         ("access", json!({ "enum": ["full", "grace", "read_only", "suspended"] })),
         ("unpaid_since", maybe_moment()),
         ("subscriptions", json!({ "type": "array", "items": subscription })),
+        ("fees", json!({ "type": "array", "items": fee })),
     ])
 }
 

@@ -19,7 +19,10 @@ pub use projects::{
 };
 pub use refetch::{BillingRefetch, BillingRefetched};
 pub use settings::{MOST_SETTINGS, SettingsUpdate, SettingsUpdated};
-pub use stripe::{InvoiceChange, StripeChange, StripeEvent, StripeHead, SubscriptionChange, SubscriptionRank};
+pub use stripe::{
+    InvoiceChange, RefundChange, RefundKind, StripeChange, StripeEvent, StripeHead, SubscriptionChange,
+    SubscriptionRank,
+};
 pub use tenants::{
     TenantClosed, TenantCreated, TenantResumed, TenantSuspended, TenantsClose, TenantsCreate, TenantsResume,
     TenantsSuspend,

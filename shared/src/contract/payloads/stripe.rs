@@ -3,8 +3,12 @@
 //! An event's `api_version` is fixed when the event is made, so both shapes arrive: every moved value is read
 //! from its new place first, then from its old one.
 
+mod refunds;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+pub use refunds::{RefundChange, RefundKind};
 
 use crate::contract::{Action, Callers, Gate, Link, Malformed, Payload, Permission, Tenancy, Timestamp};
 
@@ -61,6 +65,8 @@ pub enum StripeChange {
     Subscription(SubscriptionChange),
     /// `invoice.*`
     Invoice(InvoiceChange),
+    /// `charge.refunded` and `credit_note.created`
+    Refund(RefundChange),
 }
 
 impl StripeChange {
@@ -69,6 +75,7 @@ impl StripeChange {
         match self {
             Self::Subscription(change) => &change.customer,
             Self::Invoice(change) => &change.customer,
+            Self::Refund(change) => &change.customer,
         }
     }
 }
@@ -120,6 +127,8 @@ pub struct InvoiceChange {
     pub amount_paid: i64,
     /// ISO 4217, lower case as Stripe writes it.
     pub currency: String,
+    /// The charges and payment intents that it names as its payments: later a refund knows no more than these.
+    pub payments: Vec<String>,
     /// The event's second.
     pub created: Timestamp,
 }
@@ -154,6 +163,7 @@ impl Payload for StripeEvent {
         self.change.as_ref().map(|change| match change {
             StripeChange::Subscription(subscription) => subscription.created,
             StripeChange::Invoice(invoice) => invoice.created,
+            StripeChange::Refund(refund) => refund.created,
         })
     }
 
@@ -236,6 +246,21 @@ struct Invoice {
     amount_due: i64,
     amount_paid: i64,
     currency: String,
+    charge: Option<Reference>,
+    payment_intent: Option<Reference>,
+    payments: Option<List<InvoicePayment>>,
+}
+
+/// From basil on an invoice lists its payments where they are expanded; before, it named one of each kind.
+#[derive(Deserialize)]
+struct InvoicePayment {
+    payment: Option<PaymentOf>,
+}
+
+#[derive(Deserialize)]
+struct PaymentOf {
+    charge: Option<Reference>,
+    payment_intent: Option<Reference>,
 }
 
 #[derive(Deserialize)]
@@ -255,6 +280,12 @@ fn change(raw: &Head<'_>, head: &StripeHead) -> Result<Option<StripeChange>, Mal
         "customer.subscription.deleted" => subscription(raw, SubscriptionRank::Deleted)?,
         "invoice.payment_succeeded" => invoice(raw, true)?,
         "invoice.payment_failed" => invoice(raw, false)?,
+        "charge.refunded" => match refunds::charge(raw)? {
+            Some(refund) => StripeChange::Refund(refund),
+            // A charge of nobody's belongs to no tenant.
+            None => return Ok(None),
+        },
+        "credit_note.created" => StripeChange::Refund(refunds::credit_note(raw)?),
         _ => return Ok(None),
     };
     if head.livemode.is_none() {
@@ -297,6 +328,10 @@ fn invoice(raw: &Head<'_>, succeeded: bool) -> Result<StripeChange, Malformed> {
     let object: Invoice = object(raw)?;
     let of_parent = object.parent.and_then(|p| p.subscription_details).and_then(|d| d.subscription);
     let subscription = of_parent.or(object.subscription);
+    let listed = object.payments.map(|list| list.data).unwrap_or_default().into_iter().filter_map(|one| one.payment);
+    let named = listed.flat_map(|payment| [payment.charge, payment.payment_intent]);
+    let named = named.chain([object.charge, object.payment_intent]).flatten();
+    let payments = named.map(|payment| clean("data.object.payments", payment.id())).collect::<Result<_, _>>()?;
     Ok(StripeChange::Invoice(InvoiceChange {
         id: clean("data.object.id", &object.id)?,
         customer: clean("data.object.customer", object.customer.id())?,
@@ -305,6 +340,7 @@ fn invoice(raw: &Head<'_>, succeeded: bool) -> Result<StripeChange, Malformed> {
         amount_due: object.amount_due,
         amount_paid: object.amount_paid,
         currency: clean("data.object.currency", &object.currency)?,
+        payments,
         created: created(raw)?,
     }))
 }
