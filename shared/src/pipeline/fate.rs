@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::contract::{Event, Outcome, Payload};
+use crate::contract::{Event, Outcome, Payload, Timestamp};
 
 /// What a handler changed. Success has to name its target, so that the audit line cannot be forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +12,17 @@ pub struct Changed {
     pub(super) resource_type: &'static str,
     pub(super) resource: Resource,
     pub(super) events: Vec<Happened>,
+    pub(super) later: Vec<Later>,
+}
+
+/// A message to seal when its time has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Later {
+    pub(super) due: Timestamp,
+    pub(super) subject: String,
+    pub(super) name: &'static str,
+    pub(super) schema_version: u32,
+    pub(super) body: Vec<u8>,
 }
 
 /// The target of a change.
@@ -54,12 +65,12 @@ impl Changed {
     /// The resource that was created, changed or removed. Its id stands in the audit line, for ever: it must say nothing
     /// about a person.
     pub fn resource(resource_type: &'static str, resource_id: impl Into<String>) -> Self {
-        Self { resource_type, resource: Resource::Id(resource_id.into()), events: Vec::new() }
+        Self { resource_type, resource: Resource::Id(resource_id.into()), events: Vec::new(), later: Vec::new() }
     }
 
     /// The person whom the change is about, by its id with the identity provider; the audit line shows its pseudonym.
     pub fn person(resource_type: &'static str, user_id: impl Into<String>) -> Self {
-        Self { resource_type, resource: Resource::Person(user_id.into()), events: Vec::new() }
+        Self { resource_type, resource: Resource::Person(user_id.into()), events: Vec::new(), later: Vec::new() }
     }
 
     /// Tells the world, once the change is committed. At most one event of a type for one message.
@@ -77,6 +88,23 @@ impl Changed {
     /// As [`Self::with_event`].
     pub fn with_message<P: Payload + Serialize>(self, message: &P) -> Result<Self, Fault> {
         self.with(Whither::Work, P::NAME, P::SCHEMA_VERSION, message)
+    }
+
+    /// Leaves a message for later, for a worker that takes it: it is sealed when it is due. Of a type there is one for each
+    /// subject of a tenant, and a later word about it replaces the earlier one, its time included.
+    ///
+    /// # Errors
+    /// The message cannot be rendered as JSON.
+    pub fn with_later<P: Payload + Serialize>(
+        mut self,
+        due: Timestamp,
+        subject: impl Into<String>,
+        message: &P,
+    ) -> Result<Self, Fault> {
+        let body = serde_json::to_vec(message).map_err(|_| Fault::Poison { code: "event_unrenderable" })?;
+        let (name, schema_version) = (P::NAME, P::SCHEMA_VERSION);
+        self.later.push(Later { due, subject: subject.into(), name, schema_version, body });
+        Ok(self)
     }
 
     fn with(

@@ -5,6 +5,7 @@ mod bridge;
 mod bury;
 mod claim;
 mod dispatch;
+mod due;
 mod egress;
 mod emit;
 mod fate;

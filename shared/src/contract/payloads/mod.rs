@@ -1,5 +1,6 @@
 //! The payload types of Millrace itself, one file an area.
 
+mod access;
 mod billing;
 mod edge;
 mod members;
@@ -10,6 +11,7 @@ mod settings;
 mod stripe;
 mod tenants;
 
+pub use access::{AccessChanged, AccessLevel, BillingOverrideAccess, BillingReviewAccess};
 pub use billing::{BillingChangePlan, BillingLinkCustomer, CustomerLinked, PlanChanged};
 pub use edge::{EdgeRefused, EdgeRule};
 pub use members::{MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole};
@@ -20,8 +22,8 @@ pub use projects::{
 pub use refetch::{BillingRefetch, BillingRefetched};
 pub use settings::{MOST_SETTINGS, SettingsUpdate, SettingsUpdated};
 pub use stripe::{
-    InvoiceChange, RefundChange, RefundKind, StripeChange, StripeEvent, StripeHead, SubscriptionChange,
-    SubscriptionRank,
+    InvoiceChange, InvoiceStatus, RefundChange, RefundKind, StripeChange, StripeEvent, StripeHead, SubscriptionChange,
+    SubscriptionObject, SubscriptionRank,
 };
 pub use tenants::{
     TenantClosed, TenantCreated, TenantResumed, TenantSuspended, TenantsClose, TenantsCreate, TenantsResume,
