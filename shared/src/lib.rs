@@ -17,10 +17,11 @@ pub mod retry;
 pub mod telemetry;
 
 use contract::payloads::{
-    BillingChangePlan, BillingLinkCustomer, CustomerLinked, EdgeRefused, MemberRemoved, MemberRoleSet, MembersRemove,
-    MembersSetRole, PlanChanged, ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectsArchive,
-    ProjectsCreate, ProjectsDelete, ProjectsRename, SettingsUpdate, SettingsUpdated, StripeEvent, TenantClosed,
-    TenantCreated, TenantResumed, TenantSuspended, TenantsClose, TenantsCreate, TenantsResume, TenantsSuspend,
+    BillingChangePlan, BillingLinkCustomer, ComplianceCancelErasure, ComplianceErase, ComplianceExecuteErasure,
+    CustomerLinked, EdgeRefused, MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole, PersonErased,
+    PlanChanged, ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectsArchive, ProjectsCreate,
+    ProjectsDelete, ProjectsRename, SettingsUpdate, SettingsUpdated, StripeEvent, TenantClosed, TenantCreated,
+    TenantResumed, TenantSuspended, TenantsClose, TenantsCreate, TenantsResume, TenantsSuspend,
 };
 use contract::{Contract, Provider, RoleTable};
 
@@ -57,6 +58,10 @@ fn commands(contract: Contract) -> Contract {
         .command::<TenantsResume>()
         .command::<TenantsClose>()
         .command::<EdgeRefused>()
+        .worker("compliance")
+        .command::<ComplianceErase>()
+        .command::<ComplianceCancelErasure>()
+        .command::<ComplianceExecuteErasure>()
 }
 
 fn events(contract: Contract) -> Contract {
@@ -74,4 +79,5 @@ fn events(contract: Contract) -> Contract {
         .event::<TenantSuspended>()
         .event::<TenantResumed>()
         .event::<TenantClosed>()
+        .event::<PersonErased>()
 }

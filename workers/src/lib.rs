@@ -3,6 +3,7 @@
 mod audit;
 mod audit_worker;
 pub mod billing;
+pub mod compliance;
 pub mod limits;
 pub mod members;
 pub mod projects;
@@ -13,4 +14,4 @@ mod worker;
 
 pub use audit_worker::run_audit;
 pub use relay::run_relay;
-pub use worker::run;
+pub use worker::{run, run_configured};

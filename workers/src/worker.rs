@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use millrace::amqp::{Dialer, Publisher};
-use millrace::config::{Process, StartFault};
+use millrace::config::{Config, Process, StartFault};
 use millrace::contract::{BrokerUser, Contract, WorkerName};
 use millrace::db::{AppPool, ContextKey, DbFault, RelayPool};
 use millrace::lifecycle::{Booted, ProcessFault, ReadyCheck, announce, run_process, serve_admin};
@@ -27,8 +27,16 @@ struct NotConfigured(&'static str);
 
 /// Runs the worker `name` of the contract with its handlers until it is drained.
 pub fn run(contract: Contract, name: &str, handlers: Handlers) -> ExitCode {
+    run_configured(contract, name, |_| handlers)
+}
+
+/// The same for handlers that something in the configuration is for.
+pub fn run_configured(contract: Contract, name: &str, handlers: impl FnOnce(&Config) -> Handlers + Send) -> ExitCode {
     let name = name.to_owned();
-    run_process("millrace-worker", ABOUT, contract, Process::Worker, |booted| work(booted, name, handlers))
+    run_process("millrace-worker", ABOUT, contract, Process::Worker, |booted| {
+        let handlers = handlers(&booted.config);
+        work(booted, name, handlers)
+    })
 }
 
 async fn work(booted: Booted, name: String, handlers: Handlers) -> Result<(), ProcessFault> {

@@ -1,6 +1,7 @@
 //! `[compliance]`: the audit log.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretSlice};
 
@@ -12,9 +13,16 @@ use crate::contract::{AuditEventKey, SealKey};
 pub struct ComplianceConfig {
     /// Folder of the log; its lines stand in `seg/`.
     pub audit_log_path: PathBuf,
+    /// How long an erasure can be taken back before it is executed.
+    pub erasure_cooling_off: Duration,
     /// Makes event ids; every process that settles messages holds the same one, for ever.
     pub event_id_key: Option<AuditEventKey>,
 }
+
+/// A day, where nothing else is said.
+const COOLING_OFF_S: u64 = 86_400;
+/// A person waits no longer than the month that article 12 of the GDPR gives.
+const LONGEST_COOLING_OFF_S: u64 = 30 * 86_400;
 
 impl ComplianceConfig {
     pub(super) fn read(s: &mut Reader, process: Process) -> Self {
@@ -24,7 +32,9 @@ impl ComplianceConfig {
         }
         let needed = process.is(Process::Worker) || process.is(Process::Operator);
         let key = hex_secret(s, "event_id_key", needed);
+        let cooling_off = s.number("erasure_cooling_off_s", COOLING_OFF_S, 0..=LONGEST_COOLING_OFF_S);
         Self {
+            erasure_cooling_off: Duration::from_secs(cooling_off),
             audit_log_path: audit_log_path.unwrap_or_default(),
             event_id_key: key.and_then(|key| AuditEventKey::new(key.expose_secret())),
         }

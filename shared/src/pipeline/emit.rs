@@ -4,8 +4,9 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::fate::{Changed, Fate, Happened, Resource};
+use super::fate::{Changed, Fate, Happened, Resource, Whither};
 use super::outbox::{OutboxRow, store};
+use super::park;
 use super::road::{Road, RoadFault, Step};
 use crate::contract::{
     AuditEvent, AuditLineFault, Envelope, Field, Lane, MessageId, MessageType, Outcome, Principal, Route, Signer,
@@ -29,7 +30,11 @@ pub(super) async fn emit(
         rows.push(OutboxRow::audit(&road.signer, &event, now).map_err(RoadFault::Audit)?);
         if let Fate::Applied(changed) = fate {
             for happened in &changed.events {
-                rows.extend(announcement(road, step, happened, now).map_err(RoadFault::Audit)?);
+                let Some(row) = announcement(road, step, happened, now).map_err(RoadFault::Audit)? else { continue };
+                match happened.whither {
+                    Whither::Events => rows.push(row),
+                    Whither::WorkAt(at) => park::schedule(road, tx, &row, at).await?,
+                }
             }
         }
     }
@@ -92,7 +97,12 @@ fn settlement(
     }
 }
 
-/// An event of an applied message, sealed by this worker. Its id follows from its cause, so that a copy of it is known.
+/// A message that follows has nobody who takes it: a mistake in the contract.
+#[derive(Debug, thiserror::Error)]
+#[error("no worker of the contract takes {0}")]
+struct Untaken(&'static str);
+
+/// What follows from an applied message, sealed by this worker. Its id follows from its cause, so that a copy of it is known.
 fn announcement(
     road: &Road,
     step: &Step<'_>,
@@ -117,7 +127,13 @@ fn announcement(
         issued_at: now,
         expected_version: None,
     };
-    let route = Route::event(&envelope.message_type);
+    let route = match happened.whither {
+        Whither::Events => Route::event(&envelope.message_type),
+        Whither::WorkAt(_) => {
+            let taker = road.contract.payload(happened.name).ok_or(Untaken(happened.name))?;
+            Route::work(&taker.worker, Lane::Main)
+        }
+    };
     let wire = road.signer.seal(&envelope, Lane::Main, happened.body.clone())?;
     Ok(Some(OutboxRow { id: Uuid::now_v7(), route, wire: std::sync::Arc::new(wire) }))
 }
@@ -131,6 +147,7 @@ fn metadata(step: &Step<'_>, fate: &Fate) -> Map<String, Value> {
         Fate::Buried { attempts, redrives, .. } => (Some(*attempts), Some(*redrives).filter(|times| *times > 0)),
         _ => (None, None),
     };
+    let certificate = if let Fate::Applied(changed) = fate { changed.certificate } else { None };
     [
         ("message_id", Some(parcel.message_id().into())),
         ("publisher", Some(parcel.publisher().into())),
@@ -138,6 +155,7 @@ fn metadata(step: &Step<'_>, fate: &Fate) -> Map<String, Value> {
         ("code", fate.code().map(Value::from)),
         ("attempts", attempts.map(Value::from)),
         ("redrives", redrives.map(Value::from)),
+        ("certificate_sha256", certificate.map(|digest| hex::encode(digest).into())),
         (
             "claimed_org_id",
             claimed.filter(|_| step.tenant.as_ref() != claimed_home(step)).map(|c| c.to_string().into()),

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::contract::{Event, Outcome};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::contract::{Event, Outcome, Payload};
 
 /// What a handler changed. Success has to name its target, so that the audit line cannot be forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +13,8 @@ pub struct Changed {
     pub(super) resource_type: &'static str,
     pub(super) resource: Resource,
     pub(super) events: Vec<Happened>,
+    /// SHA-256 of a document that the audit line vouches for.
+    pub(super) certificate: Option<[u8; 32]>,
 }
 
 /// The target of a change.
@@ -30,37 +35,77 @@ impl Resource {
     }
 }
 
-/// An event on its way to the outbox.
+/// A message that follows from a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Happened {
+    pub(super) whither: Whither,
     pub(super) name: &'static str,
     pub(super) schema_version: u32,
     pub(super) body: Vec<u8>,
+}
+
+/// Who gets what follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whither {
+    /// Whoever has bound the event.
+    Events,
+    /// The worker that the contract names, at its time.
+    WorkAt(OffsetDateTime),
 }
 
 impl Changed {
     /// The resource that was created, changed or removed. Its id stands in the audit line, for ever: it must say nothing
     /// about a person.
     pub fn resource(resource_type: &'static str, resource_id: impl Into<String>) -> Self {
-        Self { resource_type, resource: Resource::Id(resource_id.into()), events: Vec::new() }
+        Self::of(resource_type, Resource::Id(resource_id.into()))
     }
 
     /// The person whom the change is about, by its id with the identity provider; the audit line shows its pseudonym.
     pub fn person(resource_type: &'static str, user_id: impl Into<String>) -> Self {
-        Self { resource_type, resource: Resource::Person(user_id.into()), events: Vec::new() }
+        Self::of(resource_type, Resource::Person(user_id.into()))
+    }
+
+    fn of(resource_type: &'static str, resource: Resource) -> Self {
+        Self { resource_type, resource, events: Vec::new(), certificate: None }
+    }
+
+    /// Lets the audit line vouch for a document: it has the SHA-256 of its bytes.
+    #[must_use]
+    pub fn certified(mut self, digest: [u8; 32]) -> Self {
+        self.certificate = Some(digest);
+        self
     }
 
     /// Tells the world, once the change is committed. At most one event of a type for one message.
     ///
     /// # Errors
     /// A second event of the type, or one that cannot be rendered as JSON: no retry heals either.
-    pub fn with_event<E: Event>(mut self, event: &E) -> Result<Self, Fault> {
-        // Two of one type would have one id, and consumers would drop the second.
-        if self.events.iter().any(|happened| happened.name == E::NAME) {
+    pub fn with_event<E: Event>(self, event: &E) -> Result<Self, Fault> {
+        self.with(Whither::Events, E::NAME, E::SCHEMA_VERSION, event)
+    }
+
+    /// Hands the next step to the worker that takes it, when its time has come: a message of its own, for the tenant in
+    /// scope, in the name of this worker, parked until then. At most one of a type for one message.
+    ///
+    /// # Errors
+    /// As [`Self::with_event`].
+    pub fn with_message_at<P: Payload + Serialize>(self, message: &P, at: OffsetDateTime) -> Result<Self, Fault> {
+        self.with(Whither::WorkAt(at), P::NAME, P::SCHEMA_VERSION, message)
+    }
+
+    fn with(
+        mut self,
+        whither: Whither,
+        name: &'static str,
+        schema_version: u32,
+        body: &impl Serialize,
+    ) -> Result<Self, Fault> {
+        // Two of one type would have one id, and whoever takes them would drop the second.
+        if self.events.iter().any(|happened| happened.name == name) {
             return Err(Fault::Poison { code: "event_repeated" });
         }
-        let body = serde_json::to_vec(event).map_err(|_| Fault::Poison { code: "event_unrenderable" })?;
-        self.events.push(Happened { name: E::NAME, schema_version: E::SCHEMA_VERSION, body });
+        let body = serde_json::to_vec(body).map_err(|_| Fault::Poison { code: "event_unrenderable" })?;
+        self.events.push(Happened { whither, name, schema_version, body });
         Ok(self)
     }
 }
@@ -74,6 +119,14 @@ pub enum Fault {
     Retry {
         /// What was missing.
         code: &'static str,
+    },
+    /// Something has to end first that is no failure: again later, not counted, for as long as `window`.
+    #[error("wait: {code}")]
+    Wait {
+        /// For what.
+        code: &'static str,
+        /// For how long; then it is dead.
+        window: Duration,
     },
     /// A final answer of the business: committed, audited, visible to the caller.
     #[error("rejected: {code}")]

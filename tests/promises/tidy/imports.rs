@@ -73,6 +73,7 @@ pub(super) const TABLE: &[Part] = &[
     part("workers/src/relay", &SHARED),
     part("workers/src/limits", HANDLERS),
     domain("workers/src/billing", &["billing", "limits"]),
+    domain("workers/src/compliance", &["compliance"]),
     domain("workers/src/members", &["members", "limits"]),
     domain("workers/src/projects", &["projects", "limits"]),
     domain("workers/src/settings", &["settings", "limits"]),

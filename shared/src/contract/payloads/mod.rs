@@ -1,6 +1,7 @@
 //! The payload types of Millrace itself, one file an area.
 
 mod billing;
+mod compliance;
 mod edge;
 mod members;
 mod projects;
@@ -10,6 +11,7 @@ mod stripe;
 mod tenants;
 
 pub use billing::{BillingChangePlan, BillingLinkCustomer, CustomerLinked, PlanChanged};
+pub use compliance::{ComplianceCancelErasure, ComplianceErase, ComplianceExecuteErasure, PersonErased};
 pub use edge::{EdgeRefused, EdgeRule};
 pub use members::{MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole};
 pub use projects::{
