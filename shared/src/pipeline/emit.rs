@@ -32,7 +32,7 @@ pub(super) async fn emit(
             for happened in &changed.events {
                 let Some(row) = announcement(road, step, happened, now).map_err(RoadFault::Audit)? else { continue };
                 match happened.whither {
-                    Whither::Events => rows.push(row),
+                    Whither::Events | Whither::Work => rows.push(row),
                     Whither::WorkAt(at) => park::schedule(road, tx, &row, at).await?,
                 }
             }
@@ -129,7 +129,7 @@ fn announcement(
     };
     let route = match happened.whither {
         Whither::Events => Route::event(&envelope.message_type),
-        Whither::WorkAt(_) => {
+        Whither::Work | Whither::WorkAt(_) => {
             let taker = road.contract.payload(happened.name).ok_or(Untaken(happened.name))?;
             Route::work(&taker.worker, Lane::Main)
         }

@@ -49,6 +49,8 @@ pub(super) struct Happened {
 pub(super) enum Whither {
     /// Whoever has bound the event.
     Events,
+    /// The worker that the contract names.
+    Work,
     /// The worker that the contract names, at its time.
     WorkAt(OffsetDateTime),
 }
@@ -82,6 +84,15 @@ impl Changed {
     /// A second event of the type, or one that cannot be rendered as JSON: no retry heals either.
     pub fn with_event<E: Event>(self, event: &E) -> Result<Self, Fault> {
         self.with(Whither::Events, E::NAME, E::SCHEMA_VERSION, event)
+    }
+
+    /// Hands the next step to the worker that takes it, once the change is committed: a message of its own, for the tenant
+    /// in scope, in the name of this worker. At most one of a type for one message.
+    ///
+    /// # Errors
+    /// As [`Self::with_event`].
+    pub fn with_message<P: Payload + Serialize>(self, message: &P) -> Result<Self, Fault> {
+        self.with(Whither::Work, P::NAME, P::SCHEMA_VERSION, message)
     }
 
     /// Hands the next step to the worker that takes it, when its time has come: a message of its own, for the tenant in
@@ -168,8 +179,8 @@ pub(super) enum Fate {
     Dead { code: &'static str, attempts: i32 },
     /// Kept as a dead letter in this transaction; `redrives` of the message's letters were redriven before.
     Buried { code: &'static str, attempts: i32, redrives: i32 },
-    /// Again later, counted.
-    Retry { code: &'static str },
+    /// Again later, counted; not before `after` is over.
+    Retry { code: &'static str, after: Duration },
     /// Again later, not counted, for as long as `window`; then dead.
     Wait { code: &'static str, window: Duration },
     /// Parked in this transaction.
@@ -179,6 +190,11 @@ pub(super) enum Fate {
 }
 
 impl Fate {
+    /// Again later, counted, whenever its turn comes.
+    pub(super) fn retry(code: &'static str) -> Self {
+        Self::Retry { code, after: Duration::ZERO }
+    }
+
     /// The outcome that gets an audit line, if this is one.
     pub(super) fn outcome(&self) -> Option<Outcome> {
         match self {
@@ -194,7 +210,7 @@ impl Fate {
     /// The stable code or rule behind it, for lines and metrics.
     pub(super) fn code(&self) -> Option<&'static str> {
         match self {
-            Self::Rejected { code } | Self::Dead { code, .. } | Self::Retry { code } | Self::Parked { code } => {
+            Self::Rejected { code } | Self::Dead { code, .. } | Self::Retry { code, .. } | Self::Parked { code } => {
                 Some(code)
             }
             Self::Buried { code, .. } | Self::Wait { code, .. } => Some(code),

@@ -5,6 +5,7 @@ mod compliance;
 mod edge;
 mod members;
 mod projects;
+mod refetch;
 mod schema;
 mod settings;
 mod stripe;
@@ -18,6 +19,7 @@ pub use projects::{
     ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectsArchive, ProjectsCreate, ProjectsDelete,
     ProjectsRename,
 };
+pub use refetch::{BillingRefetch, BillingRefetched};
 pub use settings::{MOST_SETTINGS, SettingsUpdate, SettingsUpdated};
 pub use stripe::{InvoiceChange, StripeChange, StripeEvent, StripeHead, SubscriptionChange, SubscriptionRank};
 pub use tenants::{
