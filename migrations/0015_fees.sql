@@ -48,3 +48,9 @@ SELECT millrace.protect('fee_ledger');
 CREATE INDEX ON app.fee_ledger (org_id, invoice_id);
 
 REVOKE UPDATE, DELETE ON app.invoice_payments, app.refunds, app.fee_ledger FROM millrace_app, millrace_maintenance;
+
+SELECT millrace.tag('app.invoice_payments', '{org_id,payment_id,invoice_id,created_at}', 'pii: none, the provider''s ids');
+SELECT millrace.tag('app.refunds', '{org_id,source_id,kind,invoice_id,payment_ids,refunded_before,refunded_after,currency,created_at}',
+  'pii: none, amounts and the provider''s ids, kept by law');
+SELECT millrace.tag('app.fee_ledger', '{org_id,source_id,kind,invoice_id,amount,fee,currency,basis_points,fixed,created_at}',
+  'pii: none, amounts and the provider''s ids, kept by law');

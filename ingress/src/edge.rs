@@ -137,6 +137,7 @@ impl Edge {
             Target::Webhook(source) => Box::pin(self.webhook(source, head, body)).await,
             Target::Command(command) => Box::pin(self.command(command, head, body)).await,
             Target::Operation(id) => Box::pin(self.operation(id, head)).await,
+            Target::Certificate(id) => Box::pin(self.certificate(id, head)).await,
             Target::Rows(rows) => Box::pin(self.rows(rows, head)).await,
         }
     }
@@ -180,6 +181,17 @@ impl Edge {
         let mut answer = self.reads.operation(reader(&caller), publisher, id.message_id(), wait).await?;
         answer["operation"] = id.to_string().into();
         Ok(response::read(&answer))
+    }
+
+    async fn certificate(&self, id: Option<OperationId>, head: Parts) -> Result<Answer, Refusal> {
+        let caller = self.authenticator.authenticate(&head.headers, OffsetDateTime::now_utc()).await?;
+        let id = id.filter(|id| self.enqueue.made(id, &caller.org)).ok_or(Refusal::NotFound)?;
+        let found = bounded(self.reads.certificate(reader(&caller), id.message_id(), head.uri.query())).await;
+        if let Err(ReadFault::Denied(_)) = found {
+            self.audit_refusal(&caller, "compliance.read", EdgeRule::RoleTable).await;
+        }
+        // The bytes as they were hashed.
+        Ok(response::document(found?.ok_or(Refusal::NotFound)?))
     }
 
     async fn rows(&self, rows: Rows, head: Parts) -> Result<Answer, Refusal> {

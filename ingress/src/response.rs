@@ -176,6 +176,13 @@ pub(crate) fn read(body: &serde_json::Value) -> Answer {
     response
 }
 
+/// A document of one tenant as it is stored, byte for byte, for nobody else's cache.
+pub(crate) fn document(text: String) -> Answer {
+    let mut response = json(StatusCode::OK, "application/json", Bytes::from(text));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 /// A command that the broker holds: 202, and where to ask what became of it.
 pub(crate) fn accepted(operation: &OperationId) -> Answer {
     let body = serde_json::json!({ "operation": operation.to_string(), "status": "pending" });

@@ -5,7 +5,9 @@
 //! | `POST` | `billing.webhook_endpoint`, by default `/api/billing/webhooks` | the source named `billing.provider` |
 //! | `POST` | `/api/webhooks/{source}` | the source of exactly this name |
 //! | `POST` | `/api/commands/{name}` | the command of exactly this name |
+//! | `POST` | `/api/compliance/erase` | the command `compliance.erase` |
 //! | `GET` | `/api/operations/{id}` | what became of a command |
+//! | `GET` | `/api/operations/{id}/certificate` | the document that an erasure ended with |
 //! | `GET` | `/api/projects`, `/api/settings`, `/api/members`, `/api/billing`, `/api/limits`, `/api/audit` | the tenant's rows |
 //!
 //! Paths are compared as transmitted: a percent-encoded or doubled character is another path. Webhooks and commands ignore the query.
@@ -14,7 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hyper::Method;
-use millrace::contract::payloads::EdgeRefused;
+use millrace::contract::payloads::{ComplianceErase, EdgeRefused};
 use millrace::contract::{CheckedContract, Lane, OperationId, Payload, Route, Signer};
 
 use crate::commands::{Command, Commands};
@@ -24,6 +26,9 @@ use crate::webhooks::Source;
 const WEBHOOKS: &str = "/api/webhooks/";
 const COMMANDS: &str = "/api/commands/";
 const OPERATIONS: &str = "/api/operations/";
+const CERTIFICATE: &str = "/certificate";
+/// Paths of commands that have one of their own beside `/api/commands/`.
+const NAMED: [(&str, &str); 1] = [("/api/compliance/erase", ComplianceErase::NAME)];
 
 /// What a request is for.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub(crate) enum Target<'r> {
     Command(&'r Command),
     /// What became of one; `None` for what is no operation id.
     Operation(Option<OperationId>),
+    /// The certificate of an erasure, by its operation.
+    Certificate(Option<OperationId>),
     /// Rows of a tenant.
     Rows(Rows),
 }
@@ -121,6 +128,12 @@ impl Routes {
             (Target::Webhook(source), "POST")
         } else if let Some(command) = path.strip_prefix(COMMANDS).and_then(|name| self.commands.find(name)) {
             (Target::Command(command), "POST")
+        } else if let Some(command) =
+            NAMED.iter().find(|(named, _)| *named == path).and_then(|(_, c)| self.commands.find(c))
+        {
+            (Target::Command(command), "POST")
+        } else if let Some(id) = path.strip_prefix(OPERATIONS).and_then(|rest| rest.strip_suffix(CERTIFICATE)) {
+            (Target::Certificate(OperationId::parse(id)), "GET")
         } else if let Some(id) = path.strip_prefix(OPERATIONS) {
             (Target::Operation(OperationId::parse(id)), "GET")
         } else if let Some(rows) = Rows::ALL.into_iter().find(|rows| rows.path() == path) {
@@ -147,6 +160,7 @@ mod tests {
             Target::Webhook(source) => source.name().to_owned(),
             Target::Command(command) => command.name().to_string(),
             Target::Operation(id) => format!("operation {}", id.is_some()),
+            Target::Certificate(id) => format!("certificate {}", id.is_some()),
             Target::Rows(rows) => rows.action().to_owned(),
         })
     }
@@ -163,6 +177,7 @@ mod tests {
         assert_eq!(found(Method::GET, "/api/projects").unwrap(), "projects.read");
         assert_eq!(found(Method::GET, "/api/operations/op_x_00").unwrap(), "operation true");
         assert_eq!(found(Method::GET, "/api/operations/x").unwrap(), "operation false");
+        assert_eq!(found(Method::GET, "/api/operations/op_x_00/certificate").unwrap(), "certificate true");
         assert!(matches!(found(Method::POST, "/api/projects"), Err(Refusal::MethodNotAllowed { fits: "GET" })));
         assert!(matches!(found(Method::GET, "/api/projects/"), Err(Refusal::NotFound)));
     }

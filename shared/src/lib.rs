@@ -19,10 +19,11 @@ pub mod telemetry;
 
 use contract::payloads::{
     AccessChanged, BillingChangePlan, BillingLinkCustomer, BillingOverrideAccess, BillingRefetch, BillingRefetched,
-    BillingReviewAccess, CustomerLinked, EdgeRefused, MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole,
-    PlanChanged, ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectsArchive, ProjectsCreate,
-    ProjectsDelete, ProjectsRename, SettingsUpdate, SettingsUpdated, StripeEvent, TenantClosed, TenantCreated,
-    TenantResumed, TenantSuspended, TenantsClose, TenantsCreate, TenantsResume, TenantsSuspend,
+    BillingReviewAccess, ComplianceCancelErasure, ComplianceErase, ComplianceExecuteErasure, CustomerLinked,
+    EdgeRefused, MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole, PersonErased, PlanChanged,
+    ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectsArchive, ProjectsCreate, ProjectsDelete,
+    ProjectsRename, SettingsUpdate, SettingsUpdated, StripeEvent, TenantClosed, TenantCreated, TenantResumed,
+    TenantSuspended, TenantsClose, TenantsCreate, TenantsResume, TenantsSuspend,
 };
 use contract::{Contract, Provider, RoleTable};
 
@@ -64,6 +65,10 @@ fn commands(contract: Contract) -> Contract {
         .command::<TenantsResume>()
         .command::<TenantsClose>()
         .command::<EdgeRefused>()
+        .worker("compliance")
+        .command::<ComplianceErase>()
+        .command::<ComplianceCancelErasure>()
+        .command::<ComplianceExecuteErasure>()
 }
 
 fn events(contract: Contract) -> Contract {
@@ -82,4 +87,5 @@ fn events(contract: Contract) -> Contract {
         .event::<TenantSuspended>()
         .event::<TenantResumed>()
         .event::<TenantClosed>()
+        .event::<PersonErased>()
 }

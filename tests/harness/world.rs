@@ -231,7 +231,7 @@ impl World {
     /// Starts every worker, relay and audit worker, for commands of every kind; returns the ingress's base URL.
     pub async fn start_all_workers(&self) -> (Vec<Program>, String) {
         let (mut programs, url) = self.start_all().await;
-        let others = ["projects", "settings", "members", "tenants"];
+        let others = ["projects", "settings", "members", "tenants", "compliance"];
         programs.extend(others.map(|worker| self.start(&format!("millrace-{worker}"))));
         (programs, url)
     }

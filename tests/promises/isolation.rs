@@ -35,6 +35,8 @@ async fn seed(world: &World) {
             "usage_counters (org_id, metric, used) VALUES ($1, 'projects', 1)",
             "members (org_id, user_id, role) VALUES ($1, 'u_' || $1, 'editor')",
             "subjects (org_id, subject) VALUES ($1, 'u_' || $1)",
+            "erasures (org_id, id, subject, pseudonym, plan, due_at)
+             VALUES ($1, gen_random_uuid(), 'u_' || $1, gen_random_uuid(), '{}', now())",
             "removed_members (org_id, subject) VALUES ($1, sha256($1::bytea))",
             "projects (org_id, id, name) VALUES ($1, gen_random_uuid(), 'Apollo')",
             "settings (org_id, entries) VALUES ($1, '{\"theme\": \"dark\"}')",

@@ -4,6 +4,7 @@ mod audit;
 mod audit_worker;
 pub mod billing;
 mod billing_workers;
+pub mod compliance;
 pub mod limits;
 pub mod members;
 pub mod projects;

@@ -9,8 +9,8 @@ use millrace::config;
 use crate::screen::Screen;
 use crate::stack::{Down, Scale, Up};
 use crate::{
-    App, CommandFault, asyncapi, audit, check_config, dead, migrate, new, openapi, prove, roles, send, stack, tenants,
-    token, topology,
+    App, CommandFault, asyncapi, audit, check_config, coverage, dead, erasures, hold, migrate, new, openapi, prove,
+    roles, send, stack, tenants, token, topology,
 };
 
 const AFTER: &str = "Exit codes: 0 done, 64 bad usage or configuration (all mistakes are listed), 65 some dead letters \
@@ -63,6 +63,14 @@ enum Command {
     /// The audit log: compare it with the database, index it again.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Legal holds: place, release. They suspend a tenant's erasures.
+    #[command(subcommand)]
+    Hold(hold::Hold),
+    /// What was erased stays erased: apply the log's erasures to a restored database.
+    #[command(subcommand)]
+    Erasures(erasures::Erasures),
+    /// Show what each column holds of people, and whether erasure and export know it.
+    Coverage(coverage::Coverage),
     /// Print every mistake of a configuration, for all processes at once.
     CheckConfig(check_config::CheckConfig),
     /// Print what internal services publish and consume, as an AsyncAPI 3.0 document.
@@ -92,6 +100,9 @@ pub(crate) async fn dispatch(cli: Cli, app: App, screen: &Screen) -> Result<Exit
         Command::Tenants(command) => command.run(contract, screen).await?,
         Command::Dead(command) => return command.run(contract, screen).await,
         Command::Audit(command) => return command.run(contract, screen).await,
+        Command::Hold(command) => command.run(contract, screen).await?,
+        Command::Erasures(command) => command.run(contract, screen).await?,
+        Command::Coverage(command) => return command.run(contract, screen).await,
         Command::CheckConfig(command) => return command.run(contract, screen),
         Command::Asyncapi(command) => command.run(contract, screen)?,
         Command::Prove(command) => return command.run(contract, screen).await,

@@ -4,7 +4,10 @@ mod asyncapi;
 mod audit;
 mod check_config;
 mod commands;
+mod coverage;
 mod dead;
+mod erasures;
+mod hold;
 mod http;
 pub mod local;
 mod migrate;
@@ -31,6 +34,7 @@ use millrace::lifecycle::exit;
 use sqlx::migrate::Migrator;
 
 pub use asyncapi::asyncapi;
+pub use coverage::{Column, columns};
 pub use migrate::{bootstrap, migrate};
 pub use openapi::openapi;
 pub use prove::{Exception, Failure, Proof, ProveFault, prove};

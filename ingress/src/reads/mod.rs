@@ -3,6 +3,7 @@
 
 mod audit;
 mod billing;
+mod erasures;
 mod fault;
 mod limits;
 mod members;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace::config::DatabaseConfig;
-use millrace::contract::{Action, Gate, Permission, Principal, RoleTable, TenantId};
+use millrace::contract::{Action, Gate, MessageId, Permission, Principal, RoleTable, TenantId};
 use millrace::db::{ContextKey, DbFault, ReadRequest, ReadTx, ReaderPool};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -149,6 +150,24 @@ impl Reads {
         let mut tx = self.open(reader, Some("billing"), Gate::Open).await?;
         let body = limits::read(&mut tx).await?;
         Ok(closed(tx, body).await)
+    }
+
+    /// `GET /api/operations/{id}/certificate` of a message whose id was made for this tenant: `None` while its erasure is not
+    /// executed, or when it planned none. A tenant that is held back, or closed, has a right to it all the same.
+    ///
+    /// # Errors
+    /// See [`ReadFault`].
+    pub async fn certificate(
+        &self,
+        reader: Reader<'_>,
+        message: &MessageId,
+        query: Option<&str>,
+    ) -> Result<Option<String>, ReadFault> {
+        page::none(query)?;
+        let mut tx = self.open(reader, Some("compliance"), Gate::Always).await?;
+        let text = erasures::certificate(&mut tx, message).await?;
+        tx.end().await?;
+        Ok(text)
     }
 
     /// One tenant in scope for somebody who may read `resource`.

@@ -7,6 +7,7 @@ use millrace::db::ReadTx;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::erasures;
 use super::page::{parameters, whole};
 use super::{ReadFault, Reader, Reads, bounded, closed, moment};
 
@@ -69,7 +70,13 @@ impl Reads {
     ) -> Result<Option<Value>, ReadFault> {
         // Whoever closed its tenant, or made it, sees that it did.
         let mut tx = self.open(reader, None, Gate::Always).await?;
-        let outcome = read(&mut tx, publisher, message).await?;
+        let mut outcome = read(&mut tx, publisher, message).await?;
+        if let Some(applied) = outcome.as_mut().filter(|found| found["resource_type"] == erasures::ERASURE)
+            && let Some(id) = applied["resource_id"].as_str().map(str::to_owned)
+            && let Some(progress) = erasures::progress(&mut tx, &id).await?
+        {
+            applied["erasure"] = progress;
+        }
         Ok(match outcome {
             Some(outcome) => Some(closed(tx, outcome).await),
             None => {

@@ -1,6 +1,7 @@
 //! `[compliance]`: the audit log.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretSlice};
 
@@ -14,9 +15,16 @@ pub struct ComplianceConfig {
     pub audit_log_path: PathBuf,
     /// For how many days lines can be searched; `None` when they are not indexed.
     pub audit_index_days: Option<u16>,
+    /// How long an erasure can be taken back before it is executed.
+    pub erasure_cooling_off: Duration,
     /// Makes event ids; every process that settles messages holds the same one, for ever.
     pub event_id_key: Option<AuditEventKey>,
 }
+
+/// A day, where nothing else is said.
+const COOLING_OFF_S: u64 = 86_400;
+/// A person waits no longer than the month that article 12 of the GDPR gives.
+const LONGEST_COOLING_OFF_S: u64 = 30 * 86_400;
 
 impl ComplianceConfig {
     pub(super) fn read(s: &mut Reader, process: Process) -> Self {
@@ -26,7 +34,9 @@ impl ComplianceConfig {
         }
         let needed = process.is(Process::Worker) || process.is(Process::Operator);
         let key = hex_secret(s, "event_id_key", needed);
+        let cooling_off = s.number("erasure_cooling_off_s", COOLING_OFF_S, 0..=LONGEST_COOLING_OFF_S);
         Self {
+            erasure_cooling_off: Duration::from_secs(cooling_off),
             audit_log_path: audit_log_path.unwrap_or_default(),
             audit_index_days: index_days(s),
             event_id_key: key.and_then(|key| AuditEventKey::new(key.expose_secret())),

@@ -56,6 +56,7 @@ const SETTLEMENT: Facts = &[
     ("attempts", Count),
     ("redrives", Count),
     ("claimed_org_id", Id),
+    ("certificate_sha256", Hash),
 ];
 
 /// How an operator chose dead letters.
@@ -94,6 +95,9 @@ const ACTS: &[(&str, Facts)] = &[
     ("dead.show", &[("body", Flag)]),
     ("dead.redrive", LETTER),
     ("dead.discard", LETTER),
+    ("hold.place", &[("matter", Id)]),
+    ("hold.release", &[("matter", Id), ("released", Count)]),
+    ("erasures.apply", &[("pseudonym", Id)]),
     (
         "prove.run",
         &[

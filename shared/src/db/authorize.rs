@@ -113,7 +113,7 @@ impl<'a> ScopedTx<'a> {
     ) -> Result<Result<TenantTx<'a>, Refused<'a>>, DbFault> {
         self.know([request.principal]).await?;
         Ok(match self.decide(&request, roles) {
-            Ok(principal) => Ok(TenantTx { scope: self, principal }),
+            Ok(principal) => Ok(TenantTx { scope: self, principal, applied_event: None }),
             Err(why) => Err(Refused { scope: self, why }),
         })
     }

@@ -23,7 +23,7 @@
 //! ```
 //! ```compile_fail,E0451
 //! fn handler<'a>(scope: millrace::db::ScopedTx<'a>) -> millrace::db::TenantTx<'a> {
-//!     millrace::db::TenantTx { scope, principal: millrace::contract::Principal::system("x") }
+//!     millrace::db::TenantTx { scope, principal: millrace::contract::Principal::system("x"), applied_event: None }
 //! }
 //! ```
 //! ```compile_fail,E0624
@@ -223,6 +223,8 @@ mod sealed {
 pub struct TenantTx<'a> {
     pub(super) scope: ScopedTx<'a>,
     pub(super) principal: Principal,
+    /// Known for the system's own messages.
+    pub(super) applied_event: Option<Uuid>,
 }
 
 impl InTenant for TenantTx<'_> {
@@ -249,6 +251,26 @@ impl<'a> TenantTx<'a> {
     /// Who asks, with the role it has now: the lesser of its token's and its membership's.
     pub fn principal(&self) -> &Principal {
         &self.principal
+    }
+
+    /// Id of the audit event that will say that this message was applied, for a document that names its line. Known for the
+    /// system's own messages.
+    pub fn applied_event(&self) -> Option<Uuid> {
+        self.applied_event
+    }
+
+    pub(crate) fn name_applied_event(&mut self, event: Uuid) {
+        self.applied_event = Some(event);
+    }
+
+    /// Gives the statements that follow more time, for work that is rare and long.
+    ///
+    /// # Errors
+    /// The server is away.
+    pub async fn allow(&mut self, time: std::time::Duration) -> sqlx::Result<()> {
+        let bound = format!("{}ms", time.as_millis());
+        sqlx::query!("SELECT set_config('statement_timeout', $1, true)", bound).fetch_one(self.conn()).await?;
+        Ok(())
     }
 
     /// A fresh id for a row of ours: UUIDv7, so that keys grow with time and leak no volume.

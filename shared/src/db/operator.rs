@@ -1,9 +1,11 @@
 //! A named operator's act: a transaction across tenants that cannot commit without an audit event.
 
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 
-use super::DbFault;
+use super::{ContextKey, DbFault};
+use crate::contract::TenantId;
 
 /// A transaction as `millrace_maintenance`, which may see every tenant. Entered by the migrator's login only.
 #[derive(Debug)]
@@ -20,6 +22,16 @@ impl OperatorTx {
         let mut connection = options.connect().await?;
         sqlx::raw_sql("BEGIN; SET LOCAL ROLE millrace_maintenance").execute(&mut connection).await?;
         Ok(Self { connection })
+    }
+
+    /// Puts a tenant in scope, for functions that work on the tenant in scope. The role sees all of them as before.
+    ///
+    /// # Errors
+    /// The server is away.
+    pub async fn enter(&mut self, tenant: &TenantId, key: &ContextKey) -> Result<(), DbFault> {
+        let context = SecretString::from(key.seal(tenant));
+        sqlx::query!("SELECT set_config('app.ctx', $1, true)", context.expose_secret()).fetch_one(self.conn()).await?;
+        Ok(())
     }
 
     /// An executor that row-level security does not bound.

@@ -9,7 +9,7 @@ use super::open::Parcel;
 use super::resolve::UNRESOLVED_WINDOW;
 use super::road::{Culprits, Interrupted, Road, RoadFault, Step};
 use crate::chaos;
-use crate::contract::TenantId;
+use crate::contract::{Callers, Outcome, TenantId};
 use crate::db::{BatchTx, DbFault, Refusal, ScopedTx, is_contended, is_timeout, user};
 use crate::telemetry::{chain, fields};
 
@@ -161,6 +161,10 @@ async fn handle<'t>(
         Ok(tx) => tx,
         Err(refused) => return Ok((Ok(fate_of_refusal(refused.why)), refused.scope)),
     };
+    if prepared.request().callers == Callers::System {
+        let (org, publisher, id) = (tx.tenant().to_string(), parcel.publisher(), parcel.message_id());
+        tx.name_applied_event(road.event_key.event_id(&org, &publisher, &id, Outcome::Applied, 0));
+    }
     chaos::in_handler(&parcel.wire.body);
     let ended = prepared.run(&mut tx).await.map(Fate::Applied);
     Ok((ended, tx.release()))
@@ -234,6 +238,7 @@ fn fate_of_refusal(why: Refusal) -> Fate {
 pub(super) fn fate_of(fault: &Fault) -> Fate {
     match fault {
         Fault::Retry { code } => Fate::retry(code),
+        Fault::Wait { code, window } => Fate::Wait { code, window: *window },
         Fault::Reject { code } => Fate::Rejected { code },
         Fault::Deny { rule } => Fate::Denied { rule },
         Fault::Poison { code } => Fate::Dead { code, attempts: 1 },

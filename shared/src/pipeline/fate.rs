@@ -13,6 +13,8 @@ pub struct Changed {
     pub(super) resource: Resource,
     pub(super) events: Vec<Happened>,
     pub(super) later: Vec<Later>,
+    /// SHA-256 of a document that the audit line vouches for.
+    pub(super) certificate: Option<[u8; 32]>,
 }
 
 /// A message to seal when its time has come.
@@ -65,12 +67,23 @@ impl Changed {
     /// The resource that was created, changed or removed. Its id stands in the audit line, for ever: it must say nothing
     /// about a person.
     pub fn resource(resource_type: &'static str, resource_id: impl Into<String>) -> Self {
-        Self { resource_type, resource: Resource::Id(resource_id.into()), events: Vec::new(), later: Vec::new() }
+        Self::of(resource_type, Resource::Id(resource_id.into()))
     }
 
     /// The person whom the change is about, by its id with the identity provider; the audit line shows its pseudonym.
     pub fn person(resource_type: &'static str, user_id: impl Into<String>) -> Self {
-        Self { resource_type, resource: Resource::Person(user_id.into()), events: Vec::new(), later: Vec::new() }
+        Self::of(resource_type, Resource::Person(user_id.into()))
+    }
+
+    fn of(resource_type: &'static str, resource: Resource) -> Self {
+        Self { resource_type, resource, events: Vec::new(), later: Vec::new(), certificate: None }
+    }
+
+    /// Lets the audit line vouch for a document: it has the SHA-256 of its bytes.
+    #[must_use]
+    pub fn certified(mut self, digest: [u8; 32]) -> Self {
+        self.certificate = Some(digest);
+        self
     }
 
     /// Tells the world, once the change is committed. At most one event of a type for one message.
@@ -133,6 +146,14 @@ pub enum Fault {
     Retry {
         /// What was missing.
         code: &'static str,
+    },
+    /// Something has to end first that is no failure: again later, not counted, for as long as `window`.
+    #[error("wait: {code}")]
+    Wait {
+        /// For what.
+        code: &'static str,
+        /// For how long; then it is dead.
+        window: Duration,
     },
     /// A final answer of the business: committed, audited, visible to the caller.
     #[error("rejected: {code}")]

@@ -37,7 +37,7 @@ use uuid::Uuid;
 use super::outbox::{OutboxRow, store};
 use super::road::RoadFault;
 use crate::contract::{AuditEvent, AuditEventKey, CheckedContract, Outcome, Principal, Signer, TenantId, Timestamp};
-use crate::db::{DbFault, OperatorTx};
+use crate::db::{ContextKey, DbFault, OperatorTx};
 
 /// One act of a named operator across tenants.
 #[derive(Debug)]
@@ -68,6 +68,14 @@ impl OperatorAct {
     /// An executor that row-level security does not bound.
     pub fn conn(&mut self) -> &mut PgConnection {
         self.tx.conn()
+    }
+
+    /// Puts a tenant in scope, for functions that work on the tenant in scope.
+    ///
+    /// # Errors
+    /// The server is away.
+    pub async fn enter(&mut self, org: &TenantId, key: &ContextKey) -> Result<(), DbFault> {
+        self.tx.enter(org, key).await
     }
 
     /// Whose act it is.

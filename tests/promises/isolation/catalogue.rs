@@ -36,6 +36,12 @@ async fn engine_tables_have_exactly_the_grants_of_the_design() {
     let world = World::new().await;
     let wanted = "
         millrace_app INSERT outbox
+        millrace_app SELECT holds(org_id)
+        millrace_app SELECT holds(released_at)
+        millrace_maintenance SELECT holds
+        millrace_maintenance INSERT holds
+        millrace_maintenance UPDATE holds(released_by)
+        millrace_maintenance UPDATE holds(released_at)
         millrace_app SELECT parked(publisher)
         millrace_app SELECT parked(message_id)
         millrace_app SELECT parked(attempts)
@@ -157,6 +163,8 @@ async fn every_tenant_table_has_forced_policies_of_the_canonical_text() {
     let wanted = [
         "bury permits for a to millrace_app using - check (state = 'open'::text)".to_owned(),
         "bury_once permits for r to millrace_app using true check -".to_owned(),
+        format!("erase permits for w to millrace_owner using {CANONICAL} check {CANONICAL}"),
+        format!("erase_find permits for r to millrace_owner using {CANONICAL} check -"),
         format!("tenant_read permits for r to millrace_reader using {CANONICAL} check -"),
     ];
     assert_eq!(dead, wanted);

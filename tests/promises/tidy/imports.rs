@@ -92,6 +92,7 @@ pub(super) const TABLE: &[Part] = &[
     domain("workers/src/billing", &["billing", "limits"]),
     // The one that asks the provider has a client for it.
     Part { folder: "workers/src/billing/refetch", may: CALLS, own: Some(&["billing"]) },
+    domain("workers/src/compliance", &["compliance"]),
     domain("workers/src/members", &["members", "limits"]),
     domain("workers/src/projects", &["projects", "limits"]),
     domain("workers/src/settings", &["settings", "limits"]),

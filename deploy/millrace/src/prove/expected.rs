@@ -7,6 +7,8 @@ const OUTSIDE_SCOPE: &str = "(( SELECT app.cur_org() AS cur_org) IS NULL)";
 /// table(column).
 pub(super) const ENGINE_GRANTS: &[(&str, &str, &str)] = &[
     ("millrace_app", "INSERT", "outbox"),
+    ("millrace_app", "SELECT", "holds(org_id)"),
+    ("millrace_app", "SELECT", "holds(released_at)"),
     ("millrace_app", "SELECT", "parked(publisher)"),
     ("millrace_app", "SELECT", "parked(message_id)"),
     ("millrace_app", "SELECT", "parked(attempts)"),
@@ -60,6 +62,10 @@ pub(super) const ENGINE_GRANTS: &[(&str, &str, &str)] = &[
     ("millrace_maintenance", "SELECT", "inbox_b"),
     ("millrace_maintenance", "SELECT", "inbox_c"),
     ("millrace_maintenance", "SELECT", "audit_index_position"),
+    ("millrace_maintenance", "SELECT", "holds"),
+    ("millrace_maintenance", "INSERT", "holds"),
+    ("millrace_maintenance", "UPDATE", "holds(released_by)"),
+    ("millrace_maintenance", "UPDATE", "holds(released_at)"),
     ("millrace_maintenance", "SELECT", "parked"),
     ("millrace_maintenance", "UPDATE", "parked(not_before)"),
     ("millrace_maintenance", "SELECT", "dead_letters"),
@@ -88,11 +94,16 @@ pub(super) const BESIDE: &[(&str, &str, &str, &str, &str, &str, &str)] = &[
 pub(super) const ENGINE_POLICIES: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("dead_letters", "bury", "a", "millrace_app", "-", "(state = 'open'::text)"),
     ("dead_letters", "bury_once", "r", "millrace_app", "true", "-"),
+    ("dead_letters", "erase_find", "r", "millrace_owner", CANONICAL, "-"),
+    ("dead_letters", "erase", "w", "millrace_owner", CANONICAL, CANONICAL),
     ("dead_letters", "tenant_read", "r", "millrace_reader", CANONICAL, "-"),
     ("due", "schedule", "*", "millrace_app", OUTSIDE_SCOPE, OUTSIDE_SCOPE),
     ("operations", "settle", "a", "millrace_app", "-", OUTSIDE_SCOPE),
     ("operations", "settle_again", "w", "millrace_app", OUTSIDE_SCOPE, OUTSIDE_SCOPE),
     ("operations", "settle_once", "r", "millrace_app", OUTSIDE_SCOPE, "-"),
+    ("operations", "erase_find", "r", "millrace_owner", CANONICAL, "-"),
+    ("operations", "erase", "w", "millrace_owner", CANONICAL, CANONICAL),
+    ("holds", "tenant_hold", "r", "millrace_app", CANONICAL, "-"),
     ("operations", "tenant_read", "r", "millrace_reader", CANONICAL, "-"),
 ];
 
@@ -104,6 +115,10 @@ pub(super) const DEFINERS: &[(&str, &str)] = &[
     (
         "engine.claim(uuid[],text[],text[],text[])",
         "claims keys in the inbox, which no run-time role may read or change",
+    ),
+    (
+        "engine.erase_person(text,boolean)",
+        "erases a person of the tenant in scope from dead letters and answers, whose bodies no run-time role may read",
     ),
     ("engine.clear_spare_inbox()", "empties the generation of the inbox that nobody asks any more"),
     (

@@ -2,6 +2,7 @@
 
 mod access;
 mod billing;
+mod compliance;
 mod edge;
 mod members;
 mod projects;
@@ -13,6 +14,7 @@ mod tenants;
 
 pub use access::{AccessChanged, AccessLevel, BillingOverrideAccess, BillingReviewAccess};
 pub use billing::{BillingChangePlan, BillingLinkCustomer, CustomerLinked, PlanChanged};
+pub use compliance::{ComplianceCancelErasure, ComplianceErase, ComplianceExecuteErasure, PersonErased};
 pub use edge::{EdgeRefused, EdgeRule};
 pub use members::{MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole};
 pub use projects::{
