@@ -50,8 +50,10 @@ pub(super) fn key_id(name: &str, kind: u8, public: &[u8]) -> [u8; 4] {
     [digest[0], digest[1], digest[2], digest[3]]
 }
 
+type Parts<'a> = (&'a str, [u8; 4], Zeroizing<Vec<u8>>);
+
 /// Name, id and bytes of a key's text.
-fn parts<'a>(text: &'a str, form: &'static str) -> Result<(&'a str, [u8; 4], Zeroizing<Vec<u8>>), KeyFault> {
+fn parts<'a>(text: &'a str, form: &'static str) -> Result<Parts<'a>, KeyFault> {
     let mut parts = text.trim().splitn(3, '+');
     let (Some(name), Some(id), Some(bytes)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(KeyFault::Form(form));

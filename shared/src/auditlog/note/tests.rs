@@ -32,7 +32,7 @@ fn keys_and_notes_are_those_of_go() {
     let verifier = VerifyingKey::parse(GO_VERIFIER).unwrap();
     assert_eq!(verifier, signer.verifying());
     assert_eq!(signer.sign(GO_TEXT), GO_NOTE);
-    assert_eq!(open_text(GO_NOTE, &[verifier.clone()]), Ok((GO_TEXT, &verifier)));
+    assert_eq!(open_text(GO_NOTE, std::slice::from_ref(&verifier)), Ok((GO_TEXT, &verifier)));
 }
 
 #[test]

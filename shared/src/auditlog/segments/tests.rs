@@ -18,7 +18,7 @@ fn read(path: &Path, compressed: bool) -> (Vec<Vec<u8>>, usize) {
 #[test]
 fn raw_and_compressed_files_have_the_same_lines() {
     let folder = tempfile::tempdir().unwrap();
-    let lines: Vec<Vec<u8>> = (0..3_000_usize).map(|i| vec![b'a' + (i % 26) as u8; i * 37 % 65_536]).collect();
+    let lines: Vec<Vec<u8>> = (0..300_usize).map(|i| vec![b'a' + (i % 26) as u8; i * 911 % 65_536]).collect();
     let mut text: Vec<u8> = lines.iter().flat_map(|line| [line.as_slice(), b"\n"].concat()).collect();
     text.extend(b"torn");
     let (raw, packed) = (folder.path().join("raw"), folder.path().join("zst"));
@@ -26,9 +26,9 @@ fn raw_and_compressed_files_have_the_same_lines() {
     std::fs::write(&packed, zstd::encode_all(text.as_slice(), 3).unwrap()).unwrap();
     assert_eq!(read(&raw, false), (lines.clone(), 4));
     assert_eq!(read(&packed, true), (lines, 4));
-    std::fs::write(&packed, &zstd::encode_all(text.as_slice(), 3).unwrap()[..1_000]).unwrap();
+    std::fs::write(&packed, &zstd::encode_all(text.as_slice(), 3).unwrap()[..100]).unwrap();
     let mut broken = Lines::of_file(&packed, true).unwrap();
-    let end = std::iter::from_fn(|| broken.next_line().map(|line| line.map(|_| ())).transpose()).last();
+    let end = std::iter::from_fn(|| broken.next_line().map(|line| line.map(|_| ())).transpose()).find(Result::is_err);
     assert!(matches!(end, Some(Err(SegmentFault::Io { .. }))));
 }
 
