@@ -2,6 +2,7 @@
 //! test. What a test starts dies with the test process, even if that is killed.
 
 mod audit_copy;
+mod audit_files;
 mod await_until;
 mod broker;
 mod caller;
@@ -21,6 +22,7 @@ mod sql;
 mod world;
 
 pub use audit_copy::AuditCopy;
+pub use audit_files::audit_text;
 pub use await_until::eventually;
 pub use broker::properties;
 pub use caller::{Caller, sealed, sign};
