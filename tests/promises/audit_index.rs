@@ -171,3 +171,50 @@ async fn reindex_makes_the_index_again_and_is_on_record() {
     world.finish(Left::default()).await;
     drop((relay, audit));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_worker_indexes_what_it_writes_and_an_administrator_reads_it() {
+    let world = World::new().await;
+    world.tenant("acme", "cus_1").await;
+    let (programs, url) = world.start_all().await;
+    for _ in 0..5 {
+        world.accept(&url, &world.invoice_event("cus_1")).await;
+    }
+    world.until_lines("applied", 5).await;
+    world.until_count("select count(*) from app.audit_index where org_id = 'acme' and outcome = 'applied' and actor = 'webhook:stripe'", 5).await;
+    let bearer = format!("Bearer {}", millrace_tests::Caller::user("acme", "u_1", "admin").token());
+    let headers = [("authorization", bearer.as_str())];
+    let url = format!("{url}/api/audit?actor=webhook:stripe");
+    let answer = world.http().send(hyper::Method::GET, &url, &headers, vec![]).await.expect("an answer");
+    let shown: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    assert_eq!((answer.status, shown["items"].as_array().map(Vec::len)), (200, Some(5)), "{shown}");
+    let of_files: Vec<Value> = world.lines().into_iter().filter(|line| line["org_id"] == "acme").collect();
+    for item in shown["items"].as_array().expect("items") {
+        let line = of_files.iter().find(|line| line["event_id"] == item["event_id"]).expect("its line");
+        assert_eq!((&item["tenant_seq"], &item["resource_id"]), (&line["tenant_seq"], &line["resource_id"]));
+    }
+    world.finish(Left::default()).await;
+    drop(programs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_away_stops_no_line_and_the_index_catches_up() {
+    let world = World::alone().await;
+    world.tenant("acme", "cus_1").await;
+    let (programs, url) = world.start_all().await;
+    world.accept(&url, &world.invoice_event("cus_1")).await;
+    world.until_lines("applied", 1).await;
+    let indexed = "select count(*) from app.audit_index where outcome = 'applied' and actor = 'webhook:stripe'";
+    world.until_count(indexed, 1).await;
+    // The indexer alone is shut out: its role may not connect, and its session ends.
+    world.execute("ALTER ROLE millrace_indexer NOLOGIN; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'millrace_indexer'").await;
+    for _ in 0..5 {
+        world.accept(&url, &world.invoice_event("cus_1")).await;
+    }
+    world.until_lines("applied", 6).await;
+    assert_eq!(world.count(indexed).await, 1);
+    world.execute("ALTER ROLE millrace_indexer LOGIN").await;
+    world.until_count(indexed, 6).await;
+    world.finish(Left::default()).await;
+    drop(programs);
+}

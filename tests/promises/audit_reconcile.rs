@@ -125,3 +125,34 @@ async fn lines_on_their_way_are_no_fault_and_are_waited_for() {
     world.finish(Left { dead: 1, parked: 0 }).await;
     drop((servers, others));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_deployment_agrees_with_its_own_log_at_any_moment() {
+    let world = World::new().await;
+    world.tenant("acme", "cus_1").await;
+    let (programs, url) = world.start_all().await;
+    let busy = async {
+        for _ in 0..120 {
+            world.accept(&url, &world.invoice_event("cus_1")).await;
+        }
+    };
+    let watching = async {
+        let mut codes = Vec::new();
+        for _ in 0..3 {
+            let output = run_cli(&["audit", "reconcile", "--json"], &world.environment()).await;
+            codes.push((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()));
+        }
+        codes
+    };
+    let ((), codes) = tokio::join!(busy, watching);
+    for (code, said) in codes {
+        assert_eq!(code, Some(0), "{said}");
+    }
+    world.until_lines("applied", 120).await;
+    let said = world.cli(&["audit", "reconcile", "--json"]).await;
+    let counts: Value =
+        serde_json::from_str(said.lines().find(|line| line.starts_with('{')).expect("JSON")).expect("JSON");
+    assert_eq!((&counts["messages"], &counts["agree"]), (&json!(120), &json!(true)), "{said}");
+    world.finish(Left::default()).await;
+    drop(programs);
+}

@@ -229,6 +229,21 @@ async fn the_ingress_asks_for_what_reads_need_only_where_a_reader_is_configured(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_audit_worker_asks_for_a_database_only_where_an_indexer_is_configured() {
+    let folder = Folder::sound();
+    folder.change("admin_listen = \"127.0.0.1:0\"", "admin_listen = \"{admin}\"");
+    folder.change("url = \"postgres://127.0.0.1:9/x\"\n", "");
+    folder.change("audit_log_path =", "audit_index_days = 4000\naudit_log_path =");
+    let ended = folder.run("millrace-audit").await;
+    let wanted = ["compliance.audit_index_days", "database.url"].map(str::to_owned);
+    assert_eq!((ended.code, ended.places()), (64, BTreeSet::from(wanted)), "{}", ended.err);
+    folder.change("audit_index_days = 4000", "audit_index_days = 0");
+    folder.change("indexer = { password_file = \"keys/db-indexer\" }\n", "");
+    let ended = folder.run("millrace-audit").await;
+    assert_eq!(ended.code, 70, "without an indexer it starts: {}", ended.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rates_are_numbers_in_order_or_off() {
     let folder = Folder::sound();
     let file = folder.path().display().to_string();

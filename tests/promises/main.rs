@@ -33,6 +33,7 @@ mod public_port;
 mod reads;
 mod role_matrix;
 mod services;
+mod shipping;
 mod signatures;
 mod stack;
 mod standing;
