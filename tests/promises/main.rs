@@ -2,7 +2,9 @@
 
 mod adopter;
 mod applied_once;
+mod audit_index;
 mod audit_queue;
+mod audit_reconcile;
 mod bad_input;
 mod billing_state;
 mod broker_away;
@@ -33,6 +35,7 @@ mod public_port;
 mod reads;
 mod role_matrix;
 mod services;
+mod shipping;
 mod signatures;
 mod stack;
 mod standing;

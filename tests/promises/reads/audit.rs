@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use super::{Asker, reads, sql};
 
+/// Whether the line of a number is to be found.
+type Fits = fn(i64) -> bool;
+
 /// Lines of two tenants and of the deployment itself, 120 of each, in the same minutes.
 async fn seed(world: &World) {
     sql(
@@ -36,7 +39,7 @@ async fn every_filter_finds_its_lines_page_by_page_newest_first() {
     let world = World::new().await;
     seed(&world).await;
     let acme = Asker::admin("acme");
-    let filters: [(&str, fn(i64) -> bool); 9] = [
+    let filters: [(&str, Fits); 9] = [
         ("", |_| true),
         ("actor=user:even%7C%2B%C3%B6&", |n| n % 2 == 0),
         ("action=a.three&", |n| n % 3 == 0),

@@ -1,5 +1,6 @@
 //! `millrace audit`: what an operator does with the audit log. One command a file.
 
+mod keygen;
 mod reconcile;
 mod reindex;
 
@@ -13,6 +14,9 @@ use crate::screen::Screen;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Audit {
+    /// Make a key that signs the log's checkpoints.
+    #[command(after_help = keygen::EXAMPLE)]
+    Keygen(keygen::Keygen),
     /// Compare the log with the database: every settled message has exactly one line, and no line lacks its message.
     #[command(after_help = reconcile::ABOUT)]
     Reconcile(reconcile::Reconcile),
@@ -24,6 +28,7 @@ pub(crate) enum Audit {
 impl Audit {
     pub(crate) async fn run(&self, contract: Contract, screen: &Screen) -> Result<ExitCode, CommandFault> {
         match self {
+            Self::Keygen(keygen) => keygen.run(screen).map(|()| ExitCode::SUCCESS),
             Self::Reconcile(reconcile) => reconcile.run(contract, screen).await,
             Self::Reindex(reindex) => reindex.run(contract, screen).await.map(|()| ExitCode::SUCCESS),
         }
