@@ -1,5 +1,6 @@
 //! What Millrace promises, one file a promise, against real servers and as the real roles.
 
+mod access;
 mod adopter;
 mod applied_once;
 mod audit_queue;
@@ -29,6 +30,7 @@ mod postgres_away;
 mod prove;
 mod public_port;
 mod reads;
+mod refetch;
 mod role_matrix;
 mod services;
 mod signatures;

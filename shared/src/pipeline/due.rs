@@ -109,7 +109,8 @@ impl Road {
             let envelope = self.due_envelope(&row.org_id, &row.message_type, &row.cause, row.id, now);
             let mut envelope = envelope.map_err(|fault| RoadFault::Audit(fault.into()))?;
             envelope.schema_version = row.schema_version.unsigned_abs();
-            let wire = self.signer.seal(&envelope, Lane::Main, row.body).map_err(|fault| RoadFault::Audit(fault.into()))?;
+            let wire =
+                self.signer.seal(&envelope, Lane::Main, row.body).map_err(|fault| RoadFault::Audit(fault.into()))?;
             let route = Route::work(&self.worker, Lane::Main);
             rows.push(OutboxRow { id: Uuid::now_v7(), route, wire: std::sync::Arc::new(wire) });
         }

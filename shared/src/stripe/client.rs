@@ -80,7 +80,8 @@ impl StripeClient {
     pub fn new(api: &ProviderApi) -> Result<Self, StripeFault> {
         let connector = HttpsConnectorBuilder::new().with_native_roots()?.https_or_http().enable_http1().build();
         let bearer = |key: &secrecy::SecretString| {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).map_err(|_| StripeFault::Key)?;
+            let mut value =
+                HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).map_err(|_| StripeFault::Key)?;
             value.set_sensitive(true);
             Ok::<_, StripeFault>(value)
         };

@@ -224,7 +224,12 @@ mod tests {
     }
 
     fn standing(status: Option<Status>, open: Option<i64>, paid: Option<i64>) -> Standing {
-        Standing { status: status.map(|s| (s, day(100))), open_since: open.map(day), paid_at: paid.map(day), overridden: None }
+        Standing {
+            status: status.map(|s| (s, day(100))),
+            open_since: open.map(day),
+            paid_at: paid.map(day),
+            overridden: None,
+        }
     }
 
     fn thresholds() -> Thresholds {

@@ -77,7 +77,8 @@ pub(super) fn event(stored: Option<&Stored>, seen: Seen) -> (Option<Stored>, Cha
     let Seen { state, created, rank } = seen;
     let Some(stored) = stored else {
         let (source, needs_refetch, ties) = (Source::Event, false, 0);
-        let first = Stored { state, since: created, last_created: created, last_rank: rank, source, needs_refetch, ties };
+        let first =
+            Stored { state, since: created, last_created: created, last_rank: rank, source, needs_refetch, ties };
         return (Some(first), Change::Changed);
     };
     if stored.state.status.is_terminal() {
@@ -87,8 +88,7 @@ pub(super) fn event(stored: Option<&Stored>, seen: Seen) -> (Option<Stored>, Cha
     if (created, rank) > (stored.last_created, stored.last_rank) {
         let since = if state.status == stored.state.status { stored.since } else { created };
         let (source, ties) = (Source::Event, stored.ties);
-        let newer =
-            Stored { state, since, last_created: created, last_rank: rank, source, needs_refetch: false, ties };
+        let newer = Stored { state, since, last_created: created, last_rank: rank, source, needs_refetch: false, ties };
         return (Some(newer), Change::Changed);
     }
     if (created, rank) == (stored.last_created, stored.last_rank) && state != stored.state {

@@ -1,7 +1,7 @@
 //! The mirror of the provider's subscriptions: reads a row, merges what was said about it, writes it back.
 
-use millrace::contract::payloads::{BillingRefetched, SubscriptionChange, SubscriptionRank};
 use millrace::contract::Timestamp;
+use millrace::contract::payloads::{BillingRefetched, SubscriptionChange, SubscriptionRank};
 use millrace::db::TenantTx;
 use millrace::pipeline::Fault;
 
