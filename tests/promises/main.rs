@@ -6,6 +6,7 @@ mod applied_once;
 mod audit_queue;
 mod bad_input;
 mod billing_state;
+mod billing_sync;
 mod broker_away;
 mod broker_restart;
 mod chaos_short;
