@@ -19,6 +19,7 @@ mod relay;
 mod servers;
 mod service;
 mod sql;
+mod stripe;
 mod world;
 
 pub use audit_copy::AuditCopy;
@@ -35,4 +36,5 @@ pub use programs::{Program, binary, run_cli, run_cli_fed, send_signal};
 pub use raw_amqp::RawProperties;
 pub use relay::{Side, TcpRelay};
 pub use servers::{Servers, shared_servers};
+pub use stripe::{Asked, StripeStandIn, Trouble};
 pub use world::{Left, World};
