@@ -3,6 +3,7 @@
 mod asyncapi;
 mod check_config;
 mod commands;
+mod compliance;
 mod dead;
 mod http;
 pub mod local;
@@ -29,6 +30,8 @@ use millrace::lifecycle::exit;
 use sqlx::migrate::Migrator;
 
 pub use asyncapi::asyncapi;
+pub use commands::command_names;
+pub use compliance::{data_flow, retention_schedule};
 pub use migrate::{bootstrap, migrate};
 pub use openapi::openapi;
 pub use prove::{Exception, Failure, Proof, ProveFault, prove};
