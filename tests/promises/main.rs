@@ -13,6 +13,7 @@ mod broker_away;
 mod broker_restart;
 mod chaos_short;
 mod commands;
+mod compliance;
 mod configuration;
 mod connections;
 mod crash;

@@ -6,6 +6,7 @@ mod billing;
 mod check_config;
 mod commands;
 mod coverage;
+mod compliance;
 mod dead;
 mod erasures;
 mod hold;
@@ -36,6 +37,8 @@ use sqlx::migrate::Migrator;
 
 pub use asyncapi::asyncapi;
 pub use coverage::{Column, columns};
+pub use commands::command_names;
+pub use compliance::{data_flow, retention_schedule};
 pub use migrate::{bootstrap, migrate};
 pub use openapi::openapi;
 pub use prove::{Exception, Failure, Proof, ProveFault, prove};
