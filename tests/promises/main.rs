@@ -16,6 +16,7 @@ mod crash_loop;
 mod cut_connections;
 mod dead_letters;
 mod drain;
+mod erasure;
 mod inbox;
 mod isolation;
 mod lanes;
