@@ -12,6 +12,7 @@ mod golden;
 mod http;
 mod json_schema;
 mod outage;
+mod people;
 mod pooler;
 mod programs;
 mod raw_amqp;

@@ -8,7 +8,7 @@ use hyper::Method;
 use lapin::BasicProperties;
 use millrace::auditlog::SigningKey;
 use millrace::config::{Config, Process, start};
-use millrace::contract::{Exchange, Topology, WireMessage, unlisted_facts};
+use millrace::contract::{Exchange, Topology, WireMessage};
 use millrace_cli::{BrokerAdmin, apply_topology, bootstrap, migrate};
 use secrecy::ExposeSecret as _;
 use sqlx::Connection as _;
@@ -341,21 +341,6 @@ impl World {
         newest.unwrap_or_else(|| self.audit_folder().join("seg/00000000000000000000.jsonl"))
     }
 
-    /// `actor_id` of a user in the audit lines of a tenant; empty while nobody has named it there.
-    ///
-    /// # Panics
-    /// When the database does not answer.
-    pub async fn actor(&self, org: &str, user: &str) -> String {
-        let found: Option<uuid::Uuid> =
-            sqlx::query_scalar("SELECT pseudonym FROM app.subjects WHERE org_id = $1 AND subject = $2")
-                .bind(org)
-                .bind(user)
-                .fetch_optional(&self.pool)
-                .await
-                .expect("an answer");
-        found.map(|pseudonym| format!("user:{pseudonym}")).unwrap_or_default()
-    }
-
     /// The audit lines, parsed. A last one without its line feed is not written yet.
     ///
     /// # Panics
@@ -498,16 +483,6 @@ impl World {
         };
         assert_eq!(found, left);
         self.check_facts();
-    }
-
-    /// Whatever a test made the programs write: no line has a fact that its action does not list, or free text in one.
-    fn check_facts(&self) {
-        for line in self.lines() {
-            let text = |name: &str| line[name].as_str().expect("a text");
-            let metadata = line["metadata"].as_object().expect("facts");
-            let unlisted = unlisted_facts(text("actor_id"), text("action"), metadata);
-            assert_eq!(unlisted, Vec::<String>::new(), "{line}");
-        }
     }
 }
 

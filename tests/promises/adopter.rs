@@ -78,6 +78,8 @@ async fn a_crate_of_ones_own_settles_its_command_under_every_promise_and_changes
         ("MILLRACE_ADMIN_DATABASE_URL".to_owned(), world.servers().postgres.lock().await.superuser_url("postgres"));
     let proof = adopter.cli(&["prove", "--json"], &[&environment[..], &[admin]].concat()).await;
     assert!(proof.contains(r#""app.tickets":{"#), "the proof knows no app.tickets: {proof}");
+    let coverage = adopter.cli(&["coverage"], &environment).await;
+    assert!(coverage.contains("app.tickets.subject"), "nobody knows what tickets hold of people: {coverage}");
     assert_eq!(edge.terminate().await, 0);
     assert_eq!(worker.terminate().await, 0);
     let tickets = WorkerName::parse("tickets").expect("a worker");

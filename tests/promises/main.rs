@@ -21,6 +21,7 @@ mod crash_loop;
 mod cut_connections;
 mod dead_letters;
 mod drain;
+mod erasure;
 mod fees;
 mod inbox;
 mod isolation;

@@ -50,13 +50,16 @@ fn body(command: &str) -> Value {
         "billing.override_access" => json!({ "level": "rule" }),
         "billing.link_customer" => json!({ "provider": "stripe", "customer": "cus_1" }),
         "tenants.create" => json!({ "name": "Acme" }),
+        "compliance.erase" => json!({ "user_id": "nobody we know" }),
+        "compliance.cancel_erasure" => json!({ "erasure_id": id }),
         _ => json!({}),
     }
 }
 
 /// What is asked of one path: as it is meant, without a token, with a viewer's, and with everything wrong in turn.
 fn asked(path: &str, method: &Method, operation: &str) -> Vec<Asked> {
-    let command = path.strip_prefix("/api/commands/");
+    let named = (path == "/api/compliance/erase").then_some("compliance.erase");
+    let command = path.strip_prefix("/api/commands/").or(named);
     let plain = |headers: Vec<(&'static str, String)>, body: &[u8], path: &str| Asked {
         path: path.to_owned(),
         method: method.clone(),
@@ -148,10 +151,14 @@ async fn every_answer_of_the_running_server_is_in_the_document() {
     // What was accepted for a tenant that is not there waits for it.
     let waiting = "select count(*) from engine.parked where reason = 'tenant_unknown'";
     let parked = document["paths"].as_object().expect("paths").keys();
-    let members = parked.filter(|path| path.starts_with("/api/commands/") && !is_for_services(path)).count() as i64;
+    let members = parked.filter(|path| is_command(path) && !is_for_services(path)).count() as i64;
     world.until_count(waiting, members).await;
     world.finish(Left { dead: 0, parked: members }).await;
     drop(programs);
+}
+
+fn is_command(path: &str) -> bool {
+    path.starts_with("/api/commands/") || path == "/api/compliance/erase"
 }
 
 fn is_for_services(path: &str) -> bool {

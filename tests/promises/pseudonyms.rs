@@ -57,6 +57,14 @@ async fn people_are_pseudonyms_in_every_line_and_programs_have_their_names() {
     world.until_lines("denied", 3).await;
     world.until_lines("dead", 2).await;
 
+    names_nobody(&world).await;
+    assert_eq!(world.count("select count(*) from app.subjects").await, 6, "a mapping for each person, and no more");
+    world.finish(Left { dead: 2, parked: 0 }).await;
+    drop(programs);
+}
+
+/// Who did what, in each line.
+async fn names_nobody(world: &World) {
     let text = std::fs::read_to_string(world.audit_file()).expect("the log");
     assert!(!text.contains("acme.test"), "somebody's id stands in the log");
     let lines = world.lines();
@@ -81,9 +89,6 @@ async fn people_are_pseudonyms_in_every_line_and_programs_have_their_names() {
         lines.iter().filter(|l| l["outcome"] == "dead").filter_map(|l| l["actor_id"].as_str()).collect();
     assert_eq!(dead, BTreeSet::from([eve.as_str(), "unknown"]));
     assert!(lines.iter().any(|line| line["actor_id"] == "webhook:stripe"));
-    assert_eq!(world.count("select count(*) from app.subjects").await, 6, "a mapping for each person, and no more");
-    world.finish(Left { dead: 2, parked: 0 }).await;
-    drop(programs);
 }
 
 #[tokio::test(flavor = "multi_thread")]

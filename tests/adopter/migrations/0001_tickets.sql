@@ -15,3 +15,7 @@ INSERT INTO ref.plan_entitlements (plan, feature, kind, value) VALUES
 
 -- Row-level security, FORCE, policies, grants and the index for paging by age.
 SELECT millrace.protect('tickets');
+
+-- What each column holds of people, for erasure and export. millrace coverage is red without it.
+SELECT millrace.tag('app.tickets', '{org_id,id,urgent,created_at}', 'pii: none, ids and times');
+SELECT millrace.tag('app.tickets', '{subject}', 'pii: content; erase: kept, the tenant''s own words');

@@ -1,6 +1,7 @@
 //! One path for each command of the contract.
 
-use millrace::contract::{Callers, CheckedContract, PayloadEntry};
+use millrace::contract::payloads::ComplianceErase;
+use millrace::contract::{Callers, CheckedContract, Payload, PayloadEntry};
 use serde_json::{Map, Value, json};
 
 use super::answers::{Kind, answers, success};
@@ -10,7 +11,15 @@ use super::part;
 const KEY_CHARACTERS: usize = 128;
 
 pub(super) fn paths(contract: &CheckedContract) -> impl Iterator<Item = (String, Value)> {
-    contract.commands().map(|entry| (format!("/api/commands/{}", entry.name), json!({ "post": command(entry) })))
+    let named = contract.commands().filter(|entry| entry.name.as_str() == ComplianceErase::NAME);
+    let named = named.map(|entry| {
+        let mut post = command(entry);
+        post["operationId"] = "compliance.erase.named".into();
+        ("/api/compliance/erase".to_owned(), json!({ "post": post }))
+    });
+    let all =
+        contract.commands().map(|entry| (format!("/api/commands/{}", entry.name), json!({ "post": command(entry) })));
+    all.chain(named)
 }
 
 fn command(entry: &PayloadEntry) -> Value {

@@ -16,6 +16,9 @@ const LONGEST_WAIT: u32 = 10;
 pub(super) fn paths() -> Vec<(String, Value)> {
     let operation = read("operation", "What became of a command", None, "Operation", &["OperationId", "Wait"]);
     let mut paths = vec![("/api/operations/{id}".to_owned(), operation)];
+    let about = "The certificate of an erasure that is executed, byte for byte as its audit line has hashed it";
+    let certificate = read("certificate", about, Some("compliance"), "Certificate", &["OperationId"]);
+    paths.push(("/api/operations/{id}/certificate".to_owned(), certificate));
     for (name, schema) in [("projects", "Projects"), ("members", "Members")] {
         let about = format!("The tenant's {name}, newest first, a page at a time");
         let resource = name.trim_end_matches('s');
@@ -105,6 +108,7 @@ fn outcomes() -> [&'static str; 5] {
 pub(super) fn schemas() -> Map<String, Value> {
     let schemas = [
         ("Operation", operation()),
+        ("Certificate", certificate()),
         ("Projects", page(project())),
         ("Members", page(member())),
         ("Settings", settings()),
@@ -134,8 +138,33 @@ fn operation() -> Value {
             "code": { "type": ["string", "null"], "description": "Why it was rejected or denied." },
             "resource_type": { "type": ["string", "null"], "description": "What it changed, once it is applied." },
             "resource_id": { "type": ["string", "null"] },
+            "erasure": object(&[
+                ("state", json!({ "enum": ["planned", "executed", "canceled"] })),
+                ("plan", rows_by_table()),
+                ("due_at", moment()),
+                ("settled_at", maybe_moment()),
+            ]),
         },
     })
+}
+
+fn rows_by_table() -> Value {
+    json!({ "type": "object", "description": "Rows by table.", "additionalProperties": { "type": "integer" } })
+}
+
+fn certificate() -> Value {
+    let uuid = || json!({ "type": "string", "format": "uuid" });
+    object(&[
+        ("certificate", text()),
+        ("org_id", text()),
+        ("erasure_id", uuid()),
+        ("pseudonym", uuid()),
+        ("asked_at", moment()),
+        ("executed_at", moment()),
+        ("erased", rows_by_table()),
+        ("audit_event", uuid()),
+        ("how_to_check", text()),
+    ])
 }
 
 /// Rows with the cursor of the page after them; none on the last page.
