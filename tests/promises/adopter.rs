@@ -78,8 +78,7 @@ async fn a_crate_of_ones_own_settles_its_command_under_every_promise_and_changes
         ("MILLRACE_ADMIN_DATABASE_URL".to_owned(), world.servers().postgres.lock().await.superuser_url("postgres"));
     let proof = adopter.cli(&["prove", "--json"], &[&environment[..], &[admin]].concat()).await;
     assert!(proof.contains(r#""app.tickets":{"#), "the proof knows no app.tickets: {proof}");
-    let coverage = adopter.cli(&["coverage"], &environment).await;
-    assert!(coverage.contains("app.tickets.subject"), "nobody knows what tickets hold of people: {coverage}");
+    knows_its_columns(&adopter, &environment).await;
     assert_eq!(edge.terminate().await, 0);
     assert_eq!(worker.terminate().await, 0);
     let tickets = WorkerName::parse("tickets").expect("a worker");
@@ -89,6 +88,12 @@ async fn a_crate_of_ones_own_settles_its_command_under_every_promise_and_changes
     world.finish(Left::default()).await;
     drop(others);
     assert_eq!(build::tree(), before, "building and running the crate changed Millrace's tree");
+}
+
+/// What its tables hold of people is known to erasure and export.
+async fn knows_its_columns(adopter: &Adopter, environment: &[(String, String)]) {
+    let coverage = adopter.cli(&["coverage"], environment).await;
+    assert!(coverage.contains("app.tickets.subject"), "nobody knows what tickets hold of people: {coverage}");
 }
 
 /// A worker whose key lacks the adopter's event says so, and does not start.
