@@ -2,6 +2,7 @@
 
 mod adopter;
 mod applied_once;
+mod audit_crash;
 mod audit_queue;
 mod bad_input;
 mod billing_state;
