@@ -22,6 +22,8 @@ const BATCH: usize = 512;
 /// Batches between two turns; what is made and thrown away between them is not timed.
 const TURN: usize = 200;
 const TENANTS: u64 = 100;
+/// As the configuration has it by default.
+const SEGMENT_BYTES: u64 = 64 << 20;
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 /// One side's time over the lines of a turn.
@@ -48,11 +50,13 @@ pub(crate) async fn measure(bench: &mut Bench, figures: &mut Figures) {
         let (mut ours, mut theirs) = (Side::default(), Side::default());
         let (mut stager, appender) = log.split();
         let mut writer = Writing::start(appender);
+        // Used again in every turn, as the writer uses its blocks again.
+        let mut bytes = vec![Vec::new(); TURN];
         for turn in 0..turns {
+            bytes.iter_mut().for_each(Vec::clear);
             let messages: Vec<Vec<u8>> = (0..TURN * BATCH).map(|n| message((turn * TURN * BATCH + n) as u64)).collect();
-            let mut bytes = Vec::with_capacity(TURN);
             let began = Instant::now();
-            writer = append(&mut stager, writer, messages, &mut bytes);
+            append(&mut stager, &mut writer, messages, &mut bytes);
             ours.turns.push(began.elapsed().as_secs_f64());
             let began = Instant::now();
             for batch in &bytes {
@@ -89,28 +93,29 @@ pub(crate) async fn measure(bench: &mut Bench, figures: &mut Figures) {
     );
 }
 
-/// The writer's acting half on a thread of its own, as long as the other half has more.
+/// Blocks that go round: one is staged, one waits, one is written.
+const BLOCKS: usize = 3;
+
+/// The writer's acting half on a thread of its own.
 struct Writing {
     blocks: SyncSender<Block>,
-    empty: Receiver<Block>,
+    back: Receiver<Block>,
+    empty: Vec<Block>,
     thread: std::thread::JoinHandle<Appender>,
 }
 
 impl Writing {
     fn start(mut appender: Appender) -> Self {
         let (blocks, inbox) = sync_channel::<Block>(1);
-        let (back, empty) = sync_channel(3);
-        for _ in 0..3 {
-            back.send(Block::default()).expect("room");
-        }
+        let (give_back, back) = sync_channel(BLOCKS);
         let thread = std::thread::spawn(move || {
             for mut block in inbox {
                 appender.write(&mut block).expect("an append");
-                let _ = back.send(block);
+                let _ = give_back.send(block);
             }
             appender
         });
-        Self { blocks, empty, thread }
+        Self { blocks, back, empty: std::iter::repeat_with(Block::default).take(BLOCKS).collect(), thread }
     }
 
     fn end(self) -> Appender {
@@ -120,26 +125,25 @@ impl Writing {
 }
 
 /// Appends all messages; returns when the last one is durable. The stored bytes are kept for the other side, in our time.
-fn append(stager: &mut Stager, writing: Writing, messages: Vec<Vec<u8>>, bytes: &mut Vec<Vec<u8>>) -> Writing {
+fn append(stager: &mut Stager, writing: &mut Writing, messages: Vec<Vec<u8>>, bytes: &mut [Vec<u8>]) {
     let mut messages = messages.into_iter();
-    loop {
+    for kept in bytes {
         let entries: Vec<Entry> =
             messages.by_ref().take(BATCH).map(|line| Entry::read(line).expect("a line")).collect();
-        if entries.is_empty() {
-            break;
-        }
-        let mut block = writing.empty.recv().expect("a block");
+        let mut block = writing.empty.pop().unwrap_or_else(|| writing.back.recv().expect("a block"));
         stager.stage(&entries, &mut block).expect("no I/O");
         assert_eq!(block.lines(), BATCH);
-        bytes.push(block.bytes().to_vec());
+        kept.extend_from_slice(block.bytes());
         writing.blocks.send(block).expect("the writer");
     }
-    Writing::start(writing.end())
+    while writing.empty.len() < BLOCKS {
+        writing.empty.push(writing.back.recv().expect("a block"));
+    }
 }
 
 fn settings() -> Settings {
     let name = "bench/audit";
-    Settings::new(name.to_owned(), SigningKey::generate(name).expect("a key"), YEAR)
+    Settings::new(name.to_owned(), SigningKey::generate(name).expect("a key"), SEGMENT_BYTES, YEAR)
 }
 
 /// The body of an audit event as a worker renders it.

@@ -24,7 +24,7 @@ mod stripe;
 mod world;
 
 pub use audit_copy::AuditCopy;
-pub use audit_files::audit_text;
+pub use audit_files::{audit_holds, audit_text};
 pub use await_until::eventually;
 pub use broker::properties;
 pub use caller::{Caller, sealed, sign};

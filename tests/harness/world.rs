@@ -16,6 +16,7 @@ use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
+use crate::audit_files::audit_holds;
 use crate::broker::{Broker, properties};
 use crate::caller::ISSUER_SECRET;
 use crate::http::{Answer, HttpClient};
@@ -452,6 +453,7 @@ impl World {
         };
         assert_eq!(found, left);
         self.check_facts();
+        audit_holds(&self.audit_folder());
     }
 }
 

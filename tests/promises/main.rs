@@ -3,6 +3,7 @@
 mod access;
 mod adopter;
 mod applied_once;
+mod audit_crash;
 mod audit_index;
 mod audit_queue;
 mod audit_reconcile;
