@@ -1,6 +1,7 @@
 //! The harness: private servers for the whole run, and a world of its own (database, vhost, keys, processes) for each
 //! test. What a test starts dies with the test process, even if that is killed.
 
+mod audit_files;
 mod await_until;
 mod broker;
 mod caller;
@@ -19,6 +20,7 @@ mod service;
 mod sql;
 mod world;
 
+pub use audit_files::audit_text;
 pub use await_until::eventually;
 pub use broker::properties;
 pub use caller::{Caller, sealed, sign};

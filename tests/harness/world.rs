@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hyper::Method;
 use lapin::BasicProperties;
+use millrace::auditlog::SigningKey;
 use millrace::config::{Config, Process, start};
 use millrace::contract::{Exchange, Topology, WireMessage};
 use millrace_cli::{BrokerAdmin, apply_topology, bootstrap, migrate};
+use secrecy::ExposeSecret as _;
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
+use crate::audit_files::audit_text;
 use crate::broker::{Broker, properties};
 use crate::caller::ISSUER_SECRET;
 use crate::http::{Answer, HttpClient};
@@ -129,6 +132,8 @@ impl World {
             std::fs::write(keys.join(name), "only for tests\n").expect("a password");
         }
         std::fs::write(keys.join("issuer"), ISSUER_SECRET).expect("a secret");
+        let log_key = SigningKey::generate(&format!("{}/audit", self.name)).expect("a name").render();
+        std::fs::write(keys.join("audit-log"), log_key.expose_secret()).expect("a key");
         for name in ["amqp-crm", "amqp-ledger"] {
             std::fs::write(keys.join(name), "only for tests\n").expect("a password");
         }
@@ -323,9 +328,17 @@ impl World {
         format!("postgres://{role}:only%20for%20tests@127.0.0.1:{port}/{}", self.name)
     }
 
-    /// The audit log's file.
+    /// The audit log's folder.
+    pub fn audit_folder(&self) -> PathBuf {
+        self.folder.path().join("audit")
+    }
+
+    /// The audit log's open segment: the names of segments rise.
     pub fn audit_file(&self) -> PathBuf {
-        self.folder.path().join("audit/seg/00000000000000000000.jsonl")
+        let names = std::fs::read_dir(self.audit_folder().join("seg")).into_iter().flatten();
+        let names = names.map(|entry| entry.expect("an entry").path());
+        let newest = names.filter(|path| path.extension().is_some_and(|kind| kind == "jsonl")).max();
+        newest.unwrap_or_else(|| self.audit_folder().join("seg/00000000000000000000.jsonl"))
     }
 
     /// The audit lines, parsed. A last one without its line feed is not written yet.
@@ -333,9 +346,7 @@ impl World {
     /// # Panics
     /// When a line is no JSON.
     pub fn lines(&self) -> Vec<serde_json::Value> {
-        let text = std::fs::read_to_string(self.audit_file()).unwrap_or_default();
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+        audit_text(&self.audit_folder()).lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
     }
 
     /// How many audit lines of messages have this outcome; operators' own acts are not counted.

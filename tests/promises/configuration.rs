@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use millrace::auditlog::SigningKey;
 use millrace::config::{ConfigFault, Environment, Process, StartFault, start};
 use millrace_tests::{Program, binary, eventually};
+use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 /// Every process of a deployment, and the command that checks for all of them.
@@ -40,6 +42,8 @@ impl Folder {
             std::fs::write(folder.path().join("keys").join(name), format!("{SECRET}\n")).expect("a secret");
         }
         std::fs::write(folder.path().join("keys/issuer"), SECRET.repeat(8)).expect("a secret");
+        let log_key = SigningKey::generate("x/audit").expect("a name").render();
+        std::fs::write(folder.path().join("keys/audit-log"), log_key.expose_secret()).expect("a key");
         let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
         let this = Self { folder, ports };
         this.write(toml);
@@ -165,7 +169,7 @@ fn own(program: &str) -> &'static [&'static str] {
             "compliance.event_id_key",
         ],
         "millrace-relay" => &["amqp.logins.relay.password", "database.logins.relay.password"],
-        "millrace-audit" => &["amqp.logins.audit.password", "compliance.audit_log_path"],
+        "millrace-audit" => &["amqp.logins.audit.password", "compliance.audit_log_key", "compliance.audit_log_path"],
         _ => &["database.logins.migrator.password", "publishers.operator"],
     }
 }

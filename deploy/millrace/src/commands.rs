@@ -9,8 +9,8 @@ use millrace::config;
 use crate::screen::Screen;
 use crate::stack::{Down, Scale, Up};
 use crate::{
-    App, CommandFault, asyncapi, check_config, dead, migrate, new, openapi, prove, roles, send, stack, tenants, token,
-    topology,
+    App, CommandFault, asyncapi, audit, check_config, dead, migrate, new, openapi, prove, roles, send, stack, tenants,
+    token, topology,
 };
 
 const AFTER: &str = "Exit codes: 0 done, 64 bad usage or configuration (all mistakes are listed), 65 some dead letters \
@@ -60,6 +60,9 @@ enum Command {
     /// What is dead and why: list, show, redrive, discard.
     #[command(subcommand)]
     Dead(dead::Dead),
+    /// The audit log: its keys.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Print every mistake of a configuration, for all processes at once.
     CheckConfig(check_config::CheckConfig),
     /// Print what internal services publish and consume, as an AsyncAPI 3.0 document.
@@ -88,6 +91,7 @@ pub(crate) async fn dispatch(cli: Cli, app: App, screen: &Screen) -> Result<Exit
         Command::Topology(command) => command.run(contract, screen).await?,
         Command::Tenants(command) => command.run(contract, screen).await?,
         Command::Dead(command) => return command.run(contract, screen).await,
+        Command::Audit(command) => command.run(screen)?,
         Command::CheckConfig(command) => return command.run(contract, screen),
         Command::Asyncapi(command) => command.run(contract, screen)?,
         Command::Prove(command) => return command.run(contract, screen).await,

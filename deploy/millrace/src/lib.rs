@@ -1,6 +1,7 @@
 //! The operator's command line of Millrace, and the local stack behind `deploy/up`.
 
 mod asyncapi;
+mod audit;
 mod check_config;
 mod commands;
 mod dead;

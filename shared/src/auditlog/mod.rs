@@ -1,10 +1,33 @@
 //! The audit log's files. No database, no broker: what stands here can be read without a running deployment.
 
+mod closing;
+mod durable;
+mod entry;
+mod fault;
+mod growing;
+mod heads;
+mod keys;
+mod known;
 pub mod layout;
+pub mod line;
 mod log;
 pub mod note;
+mod packing;
+mod recover;
+mod replay;
+mod retention;
+mod sealer;
 pub mod segments;
+mod stager;
+#[cfg(test)]
+mod tests;
 pub mod tile;
 pub mod tree;
 
-pub use log::{AuditLog, Entry, LogFault};
+pub use entry::{Entry, OPERATOR_ACTIONS, RETENTION_PRUNED};
+pub use fault::LogFault;
+pub use log::{Appender, AuditLog};
+pub use note::SigningKey;
+pub use retention::PruneRecord;
+pub use sealer::{Sealed, Settings};
+pub use stager::{Block, Stager};

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 pub use amqp::{AmqpConfig, Login};
 pub use billing::{BillingConfig, RetryConfig};
-pub use compliance::ComplianceConfig;
+pub use compliance::{CheckpointCopy, ComplianceConfig};
 pub use database::{DatabaseConfig, DatabaseUser, Pooler};
 pub use http::HttpConfig;
 pub use issuers::{IssuerConfig, IssuerKeys, PublicAlgorithm, TokenTypes};
@@ -127,7 +127,7 @@ impl Config {
             services: reader.section("services", |s| services::read(s, process, contract)),
             sources: reader.section("sources", |s| sources::read(s, process, contract)),
             billing: reader.section("billing", BillingConfig::read),
-            compliance: reader.section("compliance", |s| ComplianceConfig::read(s, process)),
+            compliance: reader.section("compliance", |s| ComplianceConfig::read(s, process, &deployment)),
             limits: reader.section("limits", LimitsConfig::read),
             observability: reader.section("observability", ObservabilityConfig::read),
             deployment,

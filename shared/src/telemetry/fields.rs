@@ -32,3 +32,19 @@ pub const RELAYED: &str = "millrace_relayed_total";
 pub const AUDIT_LINES: &str = "millrace_audit_lines_total";
 /// Counter `{reason}`: messages the audit worker refused.
 pub const AUDIT_REFUSED: &str = "millrace_audit_refused_total";
+/// Gauge: lines of the audit log that no checkpoint covers yet.
+pub const AUDIT_UNSEALED: &str = "millrace_audit_unsealed_lines";
+/// Gauge: lines that the newest checkpoint covers.
+pub const AUDIT_CHECKPOINT_SIZE: &str = "millrace_audit_checkpoint_size";
+/// Gauge: when the newest checkpoint was signed, in seconds since 1970.
+pub const AUDIT_CHECKPOINT_TIME: &str = "millrace_audit_checkpoint_timestamp_seconds";
+/// Gauge: when the newest checkpoint was signed that is held off the host, in seconds since 1970; 0 while none is.
+pub const AUDIT_COPIED_TIME: &str = "millrace_audit_copied_timestamp_seconds";
+/// Gauge: lines that the newest checkpoint covers which is held off the host.
+pub const AUDIT_COPIED_SIZE: &str = "millrace_audit_copied_size";
+/// Gauge: 1 when checkpoints are copied off the host, 0 when no target is configured.
+pub const AUDIT_COPY_CONFIGURED: &str = "millrace_audit_copy_configured";
+/// Counter: copies off the host that failed and are tried again.
+pub const AUDIT_COPY_FAILED: &str = "millrace_audit_copy_failed_total";
+/// Counter: retention records that the writer did not carry out.
+pub const AUDIT_PRUNE_REFUSED: &str = "millrace_audit_prune_refused_total";
