@@ -3,6 +3,7 @@
 mod closing;
 mod durable;
 mod entry;
+pub mod export;
 mod fault;
 mod growing;
 mod heads;
@@ -13,6 +14,7 @@ pub mod line;
 mod log;
 pub mod note;
 mod packing;
+pub mod proof;
 mod recover;
 mod replay;
 mod retention;
@@ -23,6 +25,7 @@ mod stager;
 mod tests;
 pub mod tile;
 pub mod tree;
+pub mod verify;
 
 pub use entry::{Entry, OPERATOR_ACTIONS, RETENTION_PRUNED};
 pub use fault::LogFault;
