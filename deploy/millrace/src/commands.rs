@@ -60,7 +60,7 @@ enum Command {
     /// What is dead and why: list, show, redrive, discard.
     #[command(subcommand)]
     Dead(dead::Dead),
-    /// The audit log: its keys.
+    /// The audit log: verify, export, prove, keygen, prune, hold.
     #[command(subcommand)]
     Audit(audit::Audit),
     /// Print every mistake of a configuration, for all processes at once.
@@ -91,7 +91,7 @@ pub(crate) async fn dispatch(cli: Cli, app: App, screen: &Screen) -> Result<Exit
         Command::Topology(command) => command.run(contract, screen).await?,
         Command::Tenants(command) => command.run(contract, screen).await?,
         Command::Dead(command) => return command.run(contract, screen).await,
-        Command::Audit(command) => command.run(screen)?,
+        Command::Audit(command) => return command.run(contract, screen).await,
         Command::CheckConfig(command) => return command.run(contract, screen),
         Command::Asyncapi(command) => command.run(contract, screen)?,
         Command::Prove(command) => return command.run(contract, screen).await,

@@ -14,6 +14,7 @@ pub mod line;
 mod log;
 pub mod note;
 mod packing;
+mod planning;
 pub mod proof;
 mod recover;
 mod replay;
@@ -31,6 +32,9 @@ pub use entry::{Entry, OPERATOR_ACTIONS, RETENTION_PRUNED};
 pub use fault::LogFault;
 pub use log::{Appender, AuditLog};
 pub use note::SigningKey;
+pub use planning::{
+    HOLD_PLACED, HOLD_RELEASED, Hold, HoldRecord, holds, newest_checkpoint, plan_prune, tenant_sequence,
+};
 pub use retention::PruneRecord;
 pub use sealer::{Sealed, Settings};
 pub use stager::{Block, Stager};
