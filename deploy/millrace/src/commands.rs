@@ -61,7 +61,7 @@ enum Command {
     /// What is dead and why: list, show, redrive, discard.
     #[command(subcommand)]
     Dead(dead::Dead),
-    /// The audit log: its keys, its index, retention, holds, and whether it agrees with the database.
+    /// The audit log: verify, export, prove, reconcile, reindex, keygen, prune, hold.
     #[command(subcommand)]
     Audit(audit::Audit),
     /// Legal holds: place, release. They suspend a tenant's erasures.

@@ -69,6 +69,36 @@ impl Layout {
         self.0.join("holds")
     }
 
+    /// The lines of an export, beside the files that it has in common with a log.
+    pub fn export_lines(&self) -> PathBuf {
+        self.0.join("lines.jsonl")
+    }
+
+    /// One inclusion proof for each of them.
+    pub fn export_proofs(&self) -> PathBuf {
+        self.0.join("proofs")
+    }
+
+    /// What an export holds, signed.
+    pub fn export_manifest(&self) -> PathBuf {
+        self.0.join("manifest")
+    }
+
+    /// One inclusion proof for each line of an export's `retention.jsonl`.
+    pub fn retention_proofs(&self) -> PathBuf {
+        self.0.join("retention.proofs")
+    }
+
+    /// Where the line before an export's first stood, when retention dropped it.
+    pub fn boundary(&self) -> PathBuf {
+        self.0.join("boundary")
+    }
+
+    /// One consistency proof for each checkpoint of an export's history.
+    pub fn consistency(&self) -> PathBuf {
+        self.0.join("consistency")
+    }
+
     /// One tile of the tree.
     pub fn tile(&self, id: &TileId) -> PathBuf {
         self.0.join(id.path())

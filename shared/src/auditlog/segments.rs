@@ -190,11 +190,15 @@ impl<'a> Line<'a> {
 }
 
 impl Lines {
-    /// Opens a segment.
+    /// Opens a segment. A raw one may have been compressed since it was listed.
     ///
     /// # Errors
     /// [`SegmentFault::Io`].
     pub fn open(segment: &Segment) -> Result<Self, SegmentFault> {
+        let packed = segment.path.with_extension("jsonl.zst");
+        if !segment.compressed && !segment.path.exists() && packed.exists() {
+            return Self::of_file(&packed, true);
+        }
         Self::of_file(&segment.path, segment.compressed)
     }
 

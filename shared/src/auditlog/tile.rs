@@ -161,6 +161,10 @@ impl Nodes for Tiles {
 
     fn hash(&mut self, level: u8, index: u64) -> Result<Hash, TileFault> {
         let beyond = TileFault::Beyond { level, index, size: self.size };
+        // A tile may be wider than this tree, and hold hashes of a larger one.
+        if (index + 1).checked_shl(level.into()).is_none_or(|end| end > self.size) {
+            return Err(beyond);
+        }
         // Each tile holds its lowest level; the levels between are computed from it.
         let inner = level % HEIGHT;
         let first = index << inner;

@@ -1,10 +1,12 @@
 //! `millrace audit`: what an operator does with the audit log. One command a file.
 
+mod export;
 mod hold;
 mod keygen;
 mod prune;
 mod reconcile;
 mod reindex;
+mod verify;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -25,6 +27,15 @@ pub(crate) enum Audit {
     /// Make a key that signs the log's checkpoints.
     #[command(after_help = keygen::EXAMPLE)]
     Keygen(keygen::Keygen),
+    /// Say whether a log, a copy of one or an export is what was logged; needs no server.
+    #[command(after_help = verify::ABOUT)]
+    Verify(verify::Verify),
+    /// Give away one tenant's lines, with proof that they are all.
+    #[command(after_help = export::EXPORT)]
+    Export(export::Export),
+    /// Give away one event, with proof that it was logged.
+    #[command(after_help = export::PROVE)]
+    Prove(export::Prove),
     /// Have old segments dropped, whole and on record.
     #[command(after_help = prune::EXAMPLE)]
     Prune(prune::Prune),
@@ -42,12 +53,16 @@ pub(crate) enum Audit {
 impl Audit {
     pub(crate) async fn run(&self, contract: Contract, screen: &Screen) -> Result<ExitCode, CommandFault> {
         match self {
-            Self::Keygen(keygen) => keygen.run(screen).map(|()| ExitCode::SUCCESS),
-            Self::Prune(prune) => prune.run(contract, screen).await.map(|()| ExitCode::SUCCESS),
-            Self::Hold(hold) => hold.run(contract, screen).await.map(|()| ExitCode::SUCCESS),
-            Self::Reconcile(reconcile) => reconcile.run(contract, screen).await,
-            Self::Reindex(reindex) => reindex.run(contract, screen).await.map(|()| ExitCode::SUCCESS),
+            Self::Verify(verify) => return verify.run(screen),
+            Self::Reconcile(reconcile) => return reconcile.run(contract, screen).await,
+            Self::Keygen(keygen) => keygen.run(screen)?,
+            Self::Export(export) => export.run(screen)?,
+            Self::Prove(prove) => prove.run(screen)?,
+            Self::Prune(prune) => prune.run(contract, screen).await?,
+            Self::Hold(hold) => hold.run(contract, screen).await?,
+            Self::Reindex(reindex) => reindex.run(contract, screen).await?,
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
