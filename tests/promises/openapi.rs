@@ -47,6 +47,7 @@ fn body(command: &str) -> Value {
         "members.set_role" => json!({ "user_id": "other", "role": "viewer" }),
         "members.remove" => json!({ "user_id": "other" }),
         "billing.change_plan" => json!({ "plan": "pro" }),
+        "billing.override_access" => json!({ "level": "rule" }),
         "billing.link_customer" => json!({ "provider": "stripe", "customer": "cus_1" }),
         "tenants.create" => json!({ "name": "Acme" }),
         "compliance.erase" => json!({ "user_id": "nobody we know" }),
@@ -161,5 +162,5 @@ fn is_command(path: &str) -> bool {
 }
 
 fn is_for_services(path: &str) -> bool {
-    path.contains("/tenants.") || path.ends_with("/billing.link_customer")
+    path.contains("/tenants.") || path.ends_with("/billing.link_customer") || path.ends_with("/billing.override_access")
 }

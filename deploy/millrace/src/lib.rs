@@ -1,6 +1,7 @@
 //! The operator's command line of Millrace, and the local stack behind `deploy/up`.
 
 mod asyncapi;
+mod billing;
 mod check_config;
 mod commands;
 mod coverage;

@@ -22,7 +22,7 @@ mod tenant;
 use std::path::{Path, PathBuf};
 
 pub use amqp::{AmqpConfig, Login};
-pub use billing::{BillingConfig, RetryConfig};
+pub use billing::{BillingConfig, ProviderApi, RetryConfig};
 pub use compliance::ComplianceConfig;
 pub use database::{DatabaseConfig, DatabaseUser, Pooler};
 pub use http::HttpConfig;
@@ -126,7 +126,7 @@ impl Config {
             tenant,
             services: reader.section("services", |s| services::read(s, process, contract)),
             sources: reader.section("sources", |s| sources::read(s, process, contract)),
-            billing: reader.section("billing", BillingConfig::read),
+            billing: reader.section("billing", |s| BillingConfig::read(s, process)),
             compliance: reader.section("compliance", |s| ComplianceConfig::read(s, process)),
             limits: reader.section("limits", LimitsConfig::read),
             observability: reader.section("observability", ObservabilityConfig::read),

@@ -6,7 +6,6 @@ use uuid::Uuid;
 
 use super::fate::{Changed, Fate, Happened, Resource, Whither};
 use super::outbox::{OutboxRow, store};
-use super::park;
 use super::road::{Road, RoadFault, Step};
 use crate::contract::{
     AuditEvent, AuditLineFault, Envelope, Field, Lane, MessageId, MessageType, Outcome, Principal, Route, Signer,
@@ -30,11 +29,7 @@ pub(super) async fn emit(
         rows.push(OutboxRow::audit(&road.signer, &event, now).map_err(RoadFault::Audit)?);
         if let Fate::Applied(changed) = fate {
             for happened in &changed.events {
-                let Some(row) = announcement(road, step, happened, now).map_err(RoadFault::Audit)? else { continue };
-                match happened.whither {
-                    Whither::Events | Whither::Work => rows.push(row),
-                    Whither::WorkAt(at) => park::schedule(road, tx, &row, at).await?,
-                }
+                rows.extend(announcement(road, step, happened, now).map_err(RoadFault::Audit)?);
             }
         }
     }
@@ -129,7 +124,7 @@ fn announcement(
     };
     let route = match happened.whither {
         Whither::Events => Route::event(&envelope.message_type),
-        Whither::Work | Whither::WorkAt(_) => {
+        Whither::Work => {
             let taker = road.contract.payload(happened.name).ok_or(Untaken(happened.name))?;
             Route::work(&taker.worker, Lane::Main)
         }

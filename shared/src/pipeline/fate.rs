@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use time::OffsetDateTime;
 
-use crate::contract::{Event, Outcome, Payload};
+use crate::contract::{Event, Outcome, Payload, Timestamp};
 
 /// What a handler changed. Success has to name its target, so that the audit line cannot be forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,8 +12,19 @@ pub struct Changed {
     pub(super) resource_type: &'static str,
     pub(super) resource: Resource,
     pub(super) events: Vec<Happened>,
+    pub(super) later: Vec<Later>,
     /// SHA-256 of a document that the audit line vouches for.
     pub(super) certificate: Option<[u8; 32]>,
+}
+
+/// A message to seal when its time has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Later {
+    pub(super) due: Timestamp,
+    pub(super) subject: String,
+    pub(super) name: &'static str,
+    pub(super) schema_version: u32,
+    pub(super) body: Vec<u8>,
 }
 
 /// The target of a change.
@@ -51,8 +61,6 @@ pub(super) enum Whither {
     Events,
     /// The worker that the contract names.
     Work,
-    /// The worker that the contract names, at its time.
-    WorkAt(OffsetDateTime),
 }
 
 impl Changed {
@@ -68,7 +76,7 @@ impl Changed {
     }
 
     fn of(resource_type: &'static str, resource: Resource) -> Self {
-        Self { resource_type, resource, events: Vec::new(), certificate: None }
+        Self { resource_type, resource, events: Vec::new(), later: Vec::new(), certificate: None }
     }
 
     /// Lets the audit line vouch for a document: it has the SHA-256 of its bytes.
@@ -95,13 +103,21 @@ impl Changed {
         self.with(Whither::Work, P::NAME, P::SCHEMA_VERSION, message)
     }
 
-    /// Hands the next step to the worker that takes it, when its time has come: a message of its own, for the tenant in
-    /// scope, in the name of this worker, parked until then. At most one of a type for one message.
+    /// Leaves a message for later, for a worker that takes it: it is sealed when it is due. Of a type there is one for each
+    /// subject of a tenant, and a later word about it replaces the earlier one, its time included.
     ///
     /// # Errors
-    /// As [`Self::with_event`].
-    pub fn with_message_at<P: Payload + Serialize>(self, message: &P, at: OffsetDateTime) -> Result<Self, Fault> {
-        self.with(Whither::WorkAt(at), P::NAME, P::SCHEMA_VERSION, message)
+    /// The message cannot be rendered as JSON.
+    pub fn with_later<P: Payload + Serialize>(
+        mut self,
+        due: Timestamp,
+        subject: impl Into<String>,
+        message: &P,
+    ) -> Result<Self, Fault> {
+        let body = serde_json::to_vec(message).map_err(|_| Fault::Poison { code: "event_unrenderable" })?;
+        let (name, schema_version) = (P::NAME, P::SCHEMA_VERSION);
+        self.later.push(Later { due, subject: subject.into(), name, schema_version, body });
+        Ok(self)
     }
 
     fn with(

@@ -128,7 +128,11 @@ impl Lanes {
     /// # Errors
     /// [`LanesFault`]: only what waiting does not heal.
     pub async fn run(self, drain: &Drain) -> Result<(), LanesFault> {
-        tokio::try_join!(self.keep(&WORK, drain), self.keep(&DEAD, drain)).map(|_| ())
+        let due = async {
+            self.road.seal_due(&self.outbox, drain).await;
+            Ok(())
+        };
+        tokio::try_join!(self.keep(&WORK, drain), self.keep(&DEAD, drain), due).map(|_| ())
     }
 
     /// What calls is handed the batch in flight alone: whatever waits behind a slow call, another process can take.

@@ -4,6 +4,7 @@ mod bridge;
 mod bury;
 mod claim;
 mod dispatch;
+mod due;
 mod egress;
 mod emit;
 mod fate;

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use super::fate::Fate;
 use super::open::{MessageName, Parcel};
-use super::outbox::OutboxRow;
 use super::relay::IN_FLIGHT;
 use super::road::{LARGE_BODY, LARGE_BODY_TIME, Road, Step};
-use crate::contract::{Field, Route, Timestamp, WireMessage};
+use crate::contract::{Route, Timestamp, WireMessage};
 use crate::db::{BatchTx, DbFault};
 use crate::retry::RetrySchedule;
 
@@ -121,29 +120,6 @@ async fn store(
         code,
         kept.first_parked_at.moment(),
         not_before,
-    )
-    .execute(tx.conn())
-    .await?;
-    Ok(())
-}
-
-/// Parks a message of this worker's own until its time has come, in the transaction of its cause.
-pub(super) async fn schedule(
-    road: &Road,
-    tx: &mut BatchTx,
-    row: &OutboxRow,
-    at: time::OffsetDateTime,
-) -> Result<(), DbFault> {
-    sqlx::query!(
-        "INSERT INTO engine.parked (publisher, message_id, exchange, routing_key, fields, body, reason, not_before)
-         VALUES ($1, $2, $3, $4, $5, $6, 'scheduled', $7) ON CONFLICT (publisher, message_id) DO NOTHING",
-        road.signer.publisher().as_str(),
-        row.wire.get(Field::MessageId),
-        row.route.exchange,
-        row.route.routing_key,
-        row.wire.fields_json(),
-        row.wire.body,
-        at,
     )
     .execute(tx.conn())
     .await?;

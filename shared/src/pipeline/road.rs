@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::fate::Fate;
 use super::open::{MessageName, Parcel};
 use super::outbox::OutboxRow;
-use super::{Handlers, bury, claim, dispatch, egress, emit, operations, park, resolve, turns};
+use super::{Handlers, bury, claim, dispatch, due, egress, emit, operations, park, resolve, turns};
 use crate::amqp::Delivered;
 use crate::chaos::{self, Point};
 use crate::config::RetryConfig;
@@ -304,6 +304,7 @@ impl Road {
         park::park(self, &mut tx, &mut steps, now).await?;
         bury::bury(self, &mut tx, &mut steps).await?;
         operations::record(&mut tx, &steps, now).await?;
+        due::keep(&mut tx, &steps).await?;
         let emitted = emit::emit(self, &mut tx, &steps, now).await?;
         chaos::pass(Point::BeforeCommit);
         tx.commit().await?;

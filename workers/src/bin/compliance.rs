@@ -8,6 +8,6 @@ use millrace_workers::compliance::{CancelErasure, ExecuteErasure, PlanErasure};
 fn main() -> ExitCode {
     millrace_workers::run_configured(millrace::builtin(), "compliance", |config| {
         let cooling_off = config.compliance.erasure_cooling_off;
-        handlers![PlanErasure { cooling_off }, CancelErasure, ExecuteErasure]
+        Ok(handlers![PlanErasure { cooling_off }, CancelErasure, ExecuteErasure])
     })
 }

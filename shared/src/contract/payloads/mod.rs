@@ -1,5 +1,6 @@
 //! The payload types of Millrace itself, one file an area.
 
+mod access;
 mod billing;
 mod compliance;
 mod edge;
@@ -11,6 +12,7 @@ mod settings;
 mod stripe;
 mod tenants;
 
+pub use access::{AccessChanged, AccessLevel, BillingOverrideAccess, BillingReviewAccess};
 pub use billing::{BillingChangePlan, BillingLinkCustomer, CustomerLinked, PlanChanged};
 pub use compliance::{ComplianceCancelErasure, ComplianceErase, ComplianceExecuteErasure, PersonErased};
 pub use edge::{EdgeRefused, EdgeRule};
@@ -21,7 +23,10 @@ pub use projects::{
 };
 pub use refetch::{BillingRefetch, BillingRefetched};
 pub use settings::{MOST_SETTINGS, SettingsUpdate, SettingsUpdated};
-pub use stripe::{InvoiceChange, StripeChange, StripeEvent, StripeHead, SubscriptionChange, SubscriptionRank};
+pub use stripe::{
+    InvoiceChange, InvoiceStatus, StripeChange, StripeEvent, StripeHead, SubscriptionChange, SubscriptionObject,
+    SubscriptionRank,
+};
 pub use tenants::{
     TenantClosed, TenantCreated, TenantResumed, TenantSuspended, TenantsClose, TenantsCreate, TenantsResume,
     TenantsSuspend,

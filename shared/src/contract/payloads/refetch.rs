@@ -16,6 +16,8 @@ pub struct BillingRefetch {
     pub account: String,
     /// `sub_…`
     pub subscription: String,
+    /// Which of its ties: an answer settles the one that it was asked about.
+    pub tie: i32,
 }
 
 impl Payload for BillingRefetch {
@@ -33,6 +35,7 @@ impl Payload for BillingRefetch {
             ("provider", schema::text(&(1..=64))),
             ("account", json!({ "type": "string" })),
             ("subscription", schema::text(&EXTERNAL_BYTES)),
+            ("tie", json!({ "type": "integer" })),
         ])
     }
 }
@@ -46,6 +49,8 @@ pub struct BillingRefetched {
     pub provider: String,
     /// `sub_…`
     pub subscription: String,
+    /// The tie that it was asked about.
+    pub tie: i32,
     /// The provider's status text, not judged here.
     pub status: String,
     /// Price of the first item.
@@ -76,6 +81,7 @@ impl Payload for BillingRefetched {
             &[
                 ("provider", schema::text(&(1..=64))),
                 ("subscription", schema::text(&EXTERNAL_BYTES)),
+                ("tie", json!({ "type": "integer" })),
                 ("status", schema::text(&EXTERNAL_BYTES)),
             ],
             &[("plan", json!({ "type": ["string", "null"] })), ("period_end", json!({ "type": ["integer", "null"] }))],

@@ -112,8 +112,12 @@ pub struct InvoiceChange {
     pub customer: String,
     /// The subscription it bills; `None` for a one-off invoice.
     pub subscription: Option<String>,
-    /// True for `invoice.payment_succeeded`, false for `invoice.payment_failed`.
+    /// What the event proves: its own word where it has one, else the object's.
+    pub status: InvoiceStatus,
+    /// A payment of it went through.
     pub succeeded: bool,
+    /// A payment of it failed.
+    pub failed: bool,
     /// Minor units due.
     pub amount_due: i64,
     /// Minor units paid.
@@ -122,6 +126,86 @@ pub struct InvoiceChange {
     pub currency: String,
     /// The event's second.
     pub created: Timestamp,
+}
+
+/// Where an invoice is on its way. Later ones are further; none goes back, and a payment is a fact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InvoiceStatus {
+    /// Not final yet.
+    Draft = 0,
+    /// Final, to be paid.
+    Open = 1,
+    /// Given up, and may still be paid.
+    Uncollectible = 2,
+    /// Withdrawn.
+    Void = 3,
+    /// Paid.
+    Paid = 4,
+}
+
+impl InvoiceStatus {
+    /// Every status.
+    pub const ALL: [Self; 5] = [Self::Draft, Self::Open, Self::Uncollectible, Self::Void, Self::Paid];
+
+    /// Stripe's text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Open => "open",
+            Self::Uncollectible => "uncollectible",
+            Self::Void => "void",
+            Self::Paid => "paid",
+        }
+    }
+
+    /// Reads Stripe's text.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+
+    /// Nothing is due on it any more.
+    pub fn is_settled(self) -> bool {
+        matches!(self, Self::Paid | Self::Void)
+    }
+}
+
+/// A subscription as Stripe shows it, in an event or when asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionObject {
+    /// `sub_…`
+    pub id: String,
+    /// `cus_…`
+    pub customer: String,
+    /// Stripe's status text, not judged here.
+    pub status: String,
+    /// Price of the first item.
+    pub plan: Option<String>,
+    /// End of the paid period: the latest of the items (from basil on), else the subscription's own.
+    pub period_end: Option<Timestamp>,
+}
+
+impl SubscriptionObject {
+    /// Reads the object.
+    ///
+    /// # Errors
+    /// It is no subscription.
+    pub fn read(body: &[u8]) -> Result<Self, Malformed> {
+        let shape = serde_json::from_slice(body).map_err(|_| Malformed::new("body", "is no subscription"))?;
+        Self::of(shape)
+    }
+
+    fn of(object: Subscription) -> Result<Self, Malformed> {
+        let items = object.items.map(|list| list.data).unwrap_or_default();
+        let of_items = items.iter().filter_map(|item| item.current_period_end).max();
+        let plan = items.first().and_then(|item| item.price.as_ref().or(item.plan.as_ref()));
+        Ok(Self {
+            id: clean("data.object.id", &object.id)?,
+            customer: clean("data.object.customer", object.customer.id())?,
+            status: clean("data.object.status", &object.status)?,
+            plan: plan.map(|p| clean("data.object.items.data.price", p.id())).transpose()?,
+            period_end: of_items.or(object.current_period_end).and_then(Timestamp::from_unix),
+        })
+    }
 }
 
 impl StripeEvent {
@@ -231,6 +315,7 @@ struct Item {
 struct Invoice {
     id: String,
     customer: Reference,
+    status: Option<String>,
     subscription: Option<Reference>,
     parent: Option<Parent>,
     amount_due: i64,
@@ -251,10 +336,20 @@ struct SubscriptionDetails {
 fn change(raw: &Head<'_>, head: &StripeHead) -> Result<Option<StripeChange>, Malformed> {
     let change = match head.event_type.as_str() {
         "customer.subscription.created" => subscription(raw, SubscriptionRank::Created)?,
-        "customer.subscription.updated" => subscription(raw, SubscriptionRank::Updated)?,
+        "customer.subscription.updated"
+        | "customer.subscription.paused"
+        | "customer.subscription.resumed"
+        | "customer.subscription.trial_will_end"
+        | "customer.subscription.pending_update_applied"
+        | "customer.subscription.pending_update_expired" => subscription(raw, SubscriptionRank::Updated)?,
         "customer.subscription.deleted" => subscription(raw, SubscriptionRank::Deleted)?,
-        "invoice.payment_succeeded" => invoice(raw, true)?,
-        "invoice.payment_failed" => invoice(raw, false)?,
+        "invoice.payment_succeeded" => invoice(raw, Proof { succeeded: true, ..Proof::of(InvoiceStatus::Paid) })?,
+        "invoice.payment_failed" => invoice(raw, Proof { failed: true, ..Proof::of(InvoiceStatus::Open) })?,
+        "invoice.paid" => invoice(raw, Proof::of(InvoiceStatus::Paid))?,
+        "invoice.voided" => invoice(raw, Proof::of(InvoiceStatus::Void))?,
+        "invoice.marked_uncollectible" => invoice(raw, Proof::of(InvoiceStatus::Uncollectible))?,
+        "invoice.finalized" => invoice(raw, Proof::of(InvoiceStatus::Open))?,
+        "invoice.created" | "invoice.updated" => invoice(raw, Proof::of(InvoiceStatus::Draft))?,
         _ => return Ok(None),
     };
     if head.livemode.is_none() {
@@ -278,30 +373,38 @@ fn created(raw: &Head<'_>) -> Result<Timestamp, Malformed> {
 }
 
 fn subscription(raw: &Head<'_>, rank: SubscriptionRank) -> Result<StripeChange, Malformed> {
-    let object: Subscription = object(raw)?;
-    let items = object.items.map(|list| list.data).unwrap_or_default();
-    let of_items = items.iter().filter_map(|item| item.current_period_end).max();
-    let plan = items.first().and_then(|item| item.price.as_ref().or(item.plan.as_ref()));
-    Ok(StripeChange::Subscription(SubscriptionChange {
-        id: clean("data.object.id", &object.id)?,
-        customer: clean("data.object.customer", object.customer.id())?,
-        status: clean("data.object.status", &object.status)?,
-        plan: plan.map(|p| clean("data.object.items.data.price", p.id())).transpose()?,
-        period_end: of_items.or(object.current_period_end).and_then(Timestamp::from_unix),
-        created: created(raw)?,
-        rank,
-    }))
+    let SubscriptionObject { id, customer, status, plan, period_end } = SubscriptionObject::of(object(raw)?)?;
+    let change = SubscriptionChange { id, customer, status, plan, period_end, created: created(raw)?, rank };
+    Ok(StripeChange::Subscription(change))
 }
 
-fn invoice(raw: &Head<'_>, succeeded: bool) -> Result<StripeChange, Malformed> {
+/// What the type of an invoice's event says by itself.
+struct Proof {
+    status: InvoiceStatus,
+    succeeded: bool,
+    failed: bool,
+}
+
+impl Proof {
+    fn of(status: InvoiceStatus) -> Self {
+        Self { status, succeeded: false, failed: false }
+    }
+}
+
+fn invoice(raw: &Head<'_>, proof: Proof) -> Result<StripeChange, Malformed> {
     let object: Invoice = object(raw)?;
     let of_parent = object.parent.and_then(|p| p.subscription_details).and_then(|d| d.subscription);
     let subscription = of_parent.or(object.subscription);
+    // The object may be further than its event, never less far. A word that is none of the five says nothing.
+    let says = object.status.as_deref().and_then(InvoiceStatus::parse);
+    let status = says.map_or(proof.status, |says| says.max(proof.status));
     Ok(StripeChange::Invoice(InvoiceChange {
         id: clean("data.object.id", &object.id)?,
         customer: clean("data.object.customer", object.customer.id())?,
         subscription: subscription.map(|s| clean("data.object.subscription", s.id())).transpose()?,
-        succeeded,
+        status,
+        succeeded: proof.succeeded,
+        failed: proof.failed,
         amount_due: object.amount_due,
         amount_paid: object.amount_paid,
         currency: clean("data.object.currency", &object.currency)?,
