@@ -3,7 +3,7 @@
 -- not there.
 CREATE TABLE app.subjects (
   org_id text COLLATE "C" NOT NULL DEFAULT app.cur_org() CHECK (org_id ~ '^[A-Za-z0-9_.:@-]{1,64}$'),
-  subject text COLLATE "C" NOT NULL CHECK (length(subject) BETWEEN 1 AND 255),   -- the user's id with the identity provider
+  subject text COLLATE "C" NOT NULL CHECK (length(subject) <= 255),   -- the user's id with the identity provider
   pseudonym uuid NOT NULL DEFAULT gen_random_uuid(),
   PRIMARY KEY (org_id, subject),
   UNIQUE (org_id, pseudonym)

@@ -93,11 +93,12 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 
 -- A dead letter of an erased person keeps its row, its reason and its mark; its body is empty, and nothing names the person.
+-- No run-time role may change erased_at, so a mark stays final for all but the function below.
 ALTER TABLE engine.dead_letters ADD COLUMN erased_at timestamptz;
 DROP TRIGGER marked_once ON engine.dead_letters;
 CREATE TRIGGER marked_once BEFORE UPDATE ON engine.dead_letters FOR EACH ROW
-  WHEN (OLD.state <> 'open' AND (OLD.state, OLD.marked_at, OLD.marked_by, OLD.forced)
-    IS DISTINCT FROM (NEW.state, NEW.marked_at, NEW.marked_by, NEW.forced))
+  WHEN (OLD.state <> 'open' AND (OLD.erased_at IS NOT DISTINCT FROM NEW.erased_at
+    OR (OLD.state, OLD.marked_at, OLD.marked_by, OLD.forced) IS DISTINCT FROM (NEW.state, NEW.marked_at, NEW.marked_by, NEW.forced)))
   EXECUTE FUNCTION engine.refuse_second_mark();
 
 -- The owner's functions reach the rows of the tenant in scope, and no others.

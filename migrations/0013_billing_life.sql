@@ -48,8 +48,10 @@ CREATE POLICY schedule ON engine.due TO millrace_app
 GRANT SELECT, INSERT, UPDATE, DELETE ON engine.due TO millrace_app;
 
 SELECT millrace.tag('app.subscriptions', '{source,ties}', 'pii: none, what an organisation subscribed to');
-SELECT millrace.tag('app.billing_history', '{status,happened_at,rank}', 'pii: none, ids of the provider''s events');
+SELECT millrace.tag('app.billing_history', '{status,happened_at,rank}', 'pii: none, what the provider''s events said');
 SELECT millrace.tag('app.invoices', '{rank,state_created}', 'pii: none, what an organisation owes, kept by law');
 SELECT millrace.tag('app.access', '{override_level,override_until}', 'pii: none, of an organisation');
-SELECT millrace.tag('engine.due', '{org_id,message_type,subject,id,schema_version,body,cause,due_at}',
-  'pii: none, ids of what a worker looks at again; export: no, on its way');
+SELECT millrace.tag('engine.due', '{org_id,message_type,subject,id,schema_version,cause,due_at}',
+  'pii: none, ids and times; export: no, on its way');
+SELECT millrace.tag('engine.due', '{body}',
+  'pii: content; erase: kept, it names rows, which are looked at when it is due; export: no, on its way');

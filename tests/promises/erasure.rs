@@ -177,6 +177,13 @@ async fn an_erased_person_is_nowhere_and_still_denied_and_the_certificate_can_be
     assert_eq!(world.count(letters).await, 2);
     assert_eq!(world.count("select count(*) from engine.dead_letters where state = 'open' and body <> ''").await, 1);
 
+    let letter: uuid::Uuid =
+        sqlx::query_scalar("SELECT id FROM engine.dead_letters WHERE erased_at IS NOT NULL LIMIT 1")
+            .fetch_one(world.superuser())
+            .await
+            .expect("a letter");
+    assert!(world.cli(&["dead", "show", &letter.to_string()]).await.contains("personal data erased"));
+
     // Still denied, and nothing names him again.
     let again = world.command(&url, &bob, "projects.create", "k9", &json!({ "name": "x" })).await;
     assert_eq!(world.outcome("acme", &again).await, "denied:member_removed");

@@ -1,11 +1,11 @@
 //! Plans that are taken back, held or refused.
 
-use millrace_tests::{Caller, Left, World, run_cli};
+use millrace_tests::{Caller, Left, World, eventually, run_cli};
 use serde_json::json;
 
 use super::{ask, executed, get, settled};
 
-const DUE: &str = "UPDATE engine.parked SET not_before = now() WHERE reason = 'scheduled'";
+const DUE: &str = "UPDATE engine.due SET due_at = now()";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_can_be_taken_back_while_it_cools_off_and_not_later() {
@@ -37,7 +37,11 @@ async fn a_plan_can_be_taken_back_while_it_cools_off_and_not_later() {
     assert_eq!(world.count("select count(*) from app.erasures where subject is not null").await, 0);
     // Its message comes due all the same, and finds nothing to do.
     world.execute(DUE).await;
-    world.until_count("select count(*) from engine.parked", 0).await;
+    eventually("it is settled", async || {
+        let settled = |line: &serde_json::Value| line["action"] == "erasure.executed" && line["outcome"] == "rejected";
+        world.lines().iter().any(settled).then_some(())
+    })
+    .await;
     assert!(!world.actor("acme", "bob").await.is_empty(), "a canceled erasure was executed");
     let still = world.command(&url, &bob, "projects.create", "k2", &json!({ "name": "y" })).await;
     assert_eq!(world.outcome("acme", &still).await, "applied");

@@ -45,7 +45,7 @@ impl Handler for PlanErasure {
         }
         let id = tx.new_id();
         let pseudonym = pseudonym(tx, user_id).await?;
-        let due_at = message.decided_at.moment() + self.cooling_off;
+        let due_at = Timestamp::new(message.decided_at.moment() + self.cooling_off);
         sqlx::query!(
             "INSERT INTO app.erasures (org_id, id, subject, pseudonym, plan, due_at) VALUES ($1, $2, $3, $4, $5, $6)",
             org,
@@ -53,12 +53,12 @@ impl Handler for PlanErasure {
             user_id,
             pseudonym,
             plan,
-            due_at,
+            due_at.moment(),
         )
         .execute(tx.conn())
         .await?;
         let next = ComplianceExecuteErasure { erasure_id: id };
-        Changed::resource(ERASURE, id).with_later(Timestamp::new(due_at), id.to_string(), &next)
+        Changed::resource(ERASURE, id).with_later(due_at, id, &next)
     }
 }
 
