@@ -22,6 +22,8 @@ pub(crate) enum Point {
     /// A message is about to be handled.
     #[cfg(feature = "chaos")]
     InHandler,
+    /// Calls to the outside are answered, and nothing is settled.
+    AfterCall,
     /// Everything is in the transaction.
     BeforeCommit,
     /// It is committed; the broker does not know.

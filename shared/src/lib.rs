@@ -14,13 +14,15 @@ pub mod lifecycle;
 pub mod pipeline;
 pub mod rates;
 pub mod retry;
+pub mod stripe;
 pub mod telemetry;
 
 use contract::payloads::{
-    BillingChangePlan, BillingLinkCustomer, CustomerLinked, EdgeRefused, MemberRemoved, MemberRoleSet, MembersRemove,
-    MembersSetRole, PlanChanged, ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectsArchive,
-    ProjectsCreate, ProjectsDelete, ProjectsRename, SettingsUpdate, SettingsUpdated, StripeEvent, TenantClosed,
-    TenantCreated, TenantResumed, TenantSuspended, TenantsClose, TenantsCreate, TenantsResume, TenantsSuspend,
+    AccessChanged, BillingChangePlan, BillingLinkCustomer, BillingOverrideAccess, BillingRefetch, BillingRefetched,
+    BillingReviewAccess, CustomerLinked, EdgeRefused, MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole,
+    PlanChanged, ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectsArchive, ProjectsCreate,
+    ProjectsDelete, ProjectsRename, SettingsUpdate, SettingsUpdated, StripeEvent, TenantClosed, TenantCreated,
+    TenantResumed, TenantSuspended, TenantsClose, TenantsCreate, TenantsResume, TenantsSuspend,
 };
 use contract::{Contract, Provider, RoleTable};
 
@@ -41,6 +43,11 @@ fn commands(contract: Contract) -> Contract {
         .command::<StripeEvent>()
         .command::<BillingChangePlan>()
         .command::<BillingLinkCustomer>()
+        .command::<BillingOverrideAccess>()
+        .command::<BillingReviewAccess>()
+        .command::<BillingRefetched>()
+        .worker("provider")
+        .command::<BillingRefetch>()
         .worker("projects")
         .command::<ProjectsCreate>()
         .command::<ProjectsRename>()
@@ -63,6 +70,7 @@ fn events(contract: Contract) -> Contract {
     contract
         .event::<PlanChanged>()
         .event::<CustomerLinked>()
+        .event::<AccessChanged>()
         .event::<ProjectCreated>()
         .event::<ProjectRenamed>()
         .event::<ProjectArchived>()

@@ -18,6 +18,7 @@ mod relay;
 mod servers;
 mod service;
 mod sql;
+mod stripe;
 mod world;
 
 pub use audit_files::audit_text;
@@ -33,4 +34,5 @@ pub use programs::{Program, binary, run_cli, run_cli_fed, send_signal};
 pub use raw_amqp::RawProperties;
 pub use relay::{Side, TcpRelay};
 pub use servers::{Servers, shared_servers};
+pub use stripe::{Asked, StripeStandIn, Trouble};
 pub use world::{Left, World};

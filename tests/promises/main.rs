@@ -1,10 +1,12 @@
 //! What Millrace promises, one file a promise, against real servers and as the real roles.
 
+mod access;
 mod adopter;
 mod applied_once;
 mod audit_queue;
 mod bad_input;
 mod billing_state;
+mod billing_sync;
 mod broker_away;
 mod broker_restart;
 mod chaos_short;
@@ -31,6 +33,7 @@ mod postgres_away;
 mod prove;
 mod public_port;
 mod reads;
+mod refetch;
 mod role_matrix;
 mod services;
 mod signatures;

@@ -47,6 +47,7 @@ fn body(command: &str) -> Value {
         "members.set_role" => json!({ "user_id": "other", "role": "viewer" }),
         "members.remove" => json!({ "user_id": "other" }),
         "billing.change_plan" => json!({ "plan": "pro" }),
+        "billing.override_access" => json!({ "level": "rule" }),
         "billing.link_customer" => json!({ "provider": "stripe", "customer": "cus_1" }),
         "tenants.create" => json!({ "name": "Acme" }),
         _ => json!({}),
@@ -154,5 +155,5 @@ async fn every_answer_of_the_running_server_is_in_the_document() {
 }
 
 fn is_for_services(path: &str) -> bool {
-    path.contains("/tenants.") || path.ends_with("/billing.link_customer")
+    path.contains("/tenants.") || path.ends_with("/billing.link_customer") || path.ends_with("/billing.override_access")
 }

@@ -34,6 +34,7 @@ fn body(command: &str, org: &str) -> Value {
         "members.set_role" => json!({ "user_id": "other", "role": "viewer" }),
         "members.remove" => json!({ "user_id": "other" }),
         "billing.change_plan" => json!({ "plan": "pro" }),
+        "billing.override_access" => json!({ "level": "grace" }),
         "billing.link_customer" => json!({ "provider": "stripe", "customer": format!("cus_{org}") }),
         "tenants.create" => json!({ "name": "Acme" }),
         "tenants.suspend" | "tenants.resume" | "tenants.close" => json!({}),

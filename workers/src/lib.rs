@@ -3,6 +3,7 @@
 mod audit;
 mod audit_worker;
 pub mod billing;
+mod billing_workers;
 pub mod limits;
 pub mod members;
 pub mod projects;
@@ -12,5 +13,6 @@ pub mod tenants;
 mod worker;
 
 pub use audit_worker::run_audit;
+pub use billing_workers::{run_billing, run_provider};
 pub use relay::run_relay;
-pub use worker::{run, run_configured};
+pub use worker::run;

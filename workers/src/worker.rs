@@ -27,20 +27,29 @@ struct NotConfigured(&'static str);
 
 /// Runs the worker `name` of the contract with its handlers until it is drained.
 pub fn run(contract: Contract, name: &str, handlers: Handlers) -> ExitCode {
-    run_configured(contract, name, |_| handlers)
+    run_configured(contract, name, |_| Ok(handlers))
 }
 
-/// The same for handlers that something in the configuration is for.
-pub fn run_configured(contract: Contract, name: &str, handlers: impl FnOnce(&Config) -> Handlers + Send) -> ExitCode {
+/// The same, with handlers that are made of the configuration.
+pub(crate) fn run_configured(
+    contract: Contract,
+    name: &str,
+    handlers: impl FnOnce(&Config) -> Result<Handlers, CannotMake> + Send,
+) -> ExitCode {
     let name = name.to_owned();
-    run_process("millrace-worker", ABOUT, contract, Process::Worker, |booted| {
-        let handlers = handlers(&booted.config);
-        work(booted, name, handlers)
-    })
+    run_process("millrace-worker", ABOUT, contract, Process::Worker, |booted| work(booted, name, handlers))
 }
 
-async fn work(booted: Booted, name: String, handlers: Handlers) -> Result<(), ProcessFault> {
+/// Why a handler cannot be made.
+pub(crate) type CannotMake = Box<dyn std::error::Error + Send + Sync>;
+
+async fn work(
+    booted: Booted,
+    name: String,
+    handlers: impl FnOnce(&Config) -> Result<Handlers, CannotMake> + Send,
+) -> Result<(), ProcessFault> {
     let Booted { contract, mut config, drain, metrics } = booted;
+    let handlers = handlers(&config)?;
     let worker = WorkerName::parse(&name).map_err(|fault| StartFault::Handlers(vec![fault.to_string()]))?;
     let mistakes = handlers.mistakes(&contract, &worker);
     if !mistakes.is_empty() {

@@ -10,12 +10,12 @@ use crate::compliance::{AccessReview, Breach, DataFlow, Evidence, Keys, Ropa};
 use crate::screen::Screen;
 use crate::stack::{Down, Scale, Up};
 use crate::{
-    App, CommandFault, asyncapi, audit, check_config, dead, migrate, new, openapi, prove, roles, send, stack, tenants,
-    token, topology,
+    App, CommandFault, asyncapi, audit, billing, check_config, dead, migrate, new, openapi, prove, roles, send, stack,
+    tenants, token, topology,
 };
 
-const AFTER: &str = "Exit codes: 0 done, 64 bad usage or configuration (all mistakes are listed), 65 some dead letters \
-    stay as they are, 69 something is not installed or not there, 70 it failed on the way.\n\
+const AFTER: &str = "Exit codes: 0 done, 64 bad usage or configuration (all mistakes are listed), 65 something is not as \
+    it should be, 69 something is not installed or not there, 70 it failed on the way.\n\
     Colours follow the terminal and NO_COLOR; --json writes one JSON object a line.";
 
 /// Operates a Millrace deployment: databases, brokers, tenants, and a whole local stack.
@@ -64,6 +64,9 @@ enum Command {
     /// The audit log: keygen, prune, hold.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// What the billing provider knows and we may have missed: sync, reconcile.
+    #[command(subcommand)]
+    Billing(billing::Billing),
     /// Print every mistake of a configuration, for all processes at once.
     CheckConfig(check_config::CheckConfig),
     /// Print what internal services publish and consume, as an AsyncAPI 3.0 document.
@@ -107,6 +110,7 @@ pub(crate) async fn dispatch(cli: Cli, app: App, screen: &Screen) -> Result<Exit
         Command::Tenants(command) => command.run(contract, screen).await?,
         Command::Dead(command) => return command.run(contract, screen).await,
         Command::Audit(command) => command.run(contract, screen).await?,
+        Command::Billing(command) => return command.run(contract, screen).await,
         Command::CheckConfig(command) => return command.run(contract, screen),
         Command::Asyncapi(command) => command.run(contract, screen)?,
         Command::Prove(command) => return command.run(contract, screen).await,

@@ -2,6 +2,7 @@
 
 mod asyncapi;
 mod audit;
+mod billing;
 mod check_config;
 mod commands;
 mod compliance;

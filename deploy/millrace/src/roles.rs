@@ -36,6 +36,7 @@ fn callers(callers: Callers) -> &'static str {
         Callers::Services => "services",
         Callers::Webhooks => "webhook sources",
         Callers::Edge => "the ingress",
+        Callers::System => "workers",
     }
 }
 
@@ -68,7 +69,7 @@ pub fn roles_markdown(contract: &CheckedContract) -> String {
     for entry in contract.payloads() {
         let roles = match entry.callers {
             Callers::Members => or_dash(granted(contract, entry)),
-            Callers::Services | Callers::Webhooks | Callers::Edge => "–".to_owned(),
+            Callers::Services | Callers::Webhooks | Callers::Edge | Callers::System => "–".to_owned(),
         };
         let (from, standing) = (callers(entry.callers), gate(entry.gate));
         let _ = writeln!(

@@ -1,12 +1,12 @@
 //! `millrace send`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::{Method, Request};
+use hyper::{Method, Request, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use time::OffsetDateTime;
@@ -69,10 +69,7 @@ impl Send {
     pub(crate) async fn run(&self, screen: &Screen) -> Result<(), CommandFault> {
         let url = from_environment(self.url.clone(), "MILLRACE_HTTP_URL", "--url")?;
         let customer = from_environment(self.customer.clone(), "MILLRACE_DEMO_CUSTOMER", "--customer")?;
-        let secret: SecretString = match &self.secret_file {
-            Some(file) => std::fs::read_to_string(file)?.trim_end().to_owned().into(),
-            None => from_environment(None, SECRET, "--secret-file")?.into(),
-        };
+        let secret = endpoint_secret(self.secret_file.as_deref())?;
         let mut sample = Sample::paid_invoice(&customer, &self.subscription);
         sample.event_type = self.event_type.clone();
         sample.status = self.status.clone();
@@ -90,13 +87,21 @@ impl Send {
     }
 }
 
-fn from_environment(given: Option<String>, variable: &str, flag: &str) -> Result<String, Usage> {
-    given.or_else(|| std::env::var(variable).ok()).ok_or_else(|| Usage(format!("give {flag} or set {variable}")))
+/// The endpoint's signing secret, from a file or the environment.
+pub(crate) fn endpoint_secret(file: Option<&Path>) -> Result<SecretString, CommandFault> {
+    Ok(match file {
+        Some(file) => std::fs::read_to_string(file)?.trim_end().to_owned().into(),
+        None => from_environment(None, SECRET, "--secret-file")?.into(),
+    })
 }
 
-/// Signs and sends one sample.
-pub(crate) async fn deliver(url: &str, secret: &SecretString, sample: &Sample) -> Result<Accepted, CommandFault> {
-    let body = sample.body();
+/// Signs a body as it is at this moment, and posts it.
+pub(crate) async fn post_signed(
+    client: &HttpClient,
+    url: &str,
+    secret: &SecretString,
+    body: Vec<u8>,
+) -> Result<(StatusCode, Bytes), CommandFault> {
     let signature = signature(secret.expose_secret(), OffsetDateTime::now_utc().unix_timestamp(), &body);
     let request = Request::builder()
         .method(Method::POST)
@@ -104,9 +109,18 @@ pub(crate) async fn deliver(url: &str, secret: &SecretString, sample: &Sample) -
         .header("stripe-signature", signature)
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body)))?;
+    Ok(client.send(request).await?)
+}
+
+pub(crate) fn from_environment(given: Option<String>, variable: &str, flag: &str) -> Result<String, Usage> {
+    given.or_else(|| std::env::var(variable).ok()).ok_or_else(|| Usage(format!("give {flag} or set {variable}")))
+}
+
+/// Signs and sends one sample.
+pub(crate) async fn deliver(url: &str, secret: &SecretString, sample: &Sample) -> Result<Accepted, CommandFault> {
     let client = HttpClient::new()?;
     let began = Instant::now();
-    let (status, answer) = client.send(request).await?;
+    let (status, answer) = post_signed(&client, url, secret, sample.body()).await?;
     let took = began.elapsed();
     if status == hyper::StatusCode::OK {
         return Ok(Accepted { event_id: sample.id.clone(), took });

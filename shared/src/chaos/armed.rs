@@ -112,6 +112,7 @@ fn point_of(name: &str) -> Option<Point> {
     Some(match name {
         "after_claim" => Point::AfterClaim,
         "in_handler" => Point::InHandler,
+        "after_call" => Point::AfterCall,
         "before_commit" => Point::BeforeCommit,
         "after_commit" => Point::AfterCommit,
         "before_ack" => Point::BeforeAck,

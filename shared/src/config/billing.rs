@@ -1,8 +1,18 @@
 //! `[billing]`: the specification's billing section.
 
-use super::Reader;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::{Host, Url};
+
+use super::{Process, Reader};
 use crate::contract::Currency;
 use crate::contract::fees::{BasisPoints, FeeSchedule, fixed_part};
+use crate::contract::payloads::AccessLevel;
+
+/// Ages of the earliest unpaid invoice, in days, and the level that each brings, unless `[billing.access]` says otherwise.
+const THRESHOLDS: [(u16, AccessLevel); 4] =
+    [(0, AccessLevel::Grace), (7, AccessLevel::Grace), (14, AccessLevel::ReadOnly), (30, AccessLevel::Suspended)];
 
 /// How often and how patiently a failed message is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,10 +34,71 @@ pub struct BillingConfig {
     pub retry: RetryConfig,
     /// What the platform takes of a tenant's paid invoices.
     pub fee: FeeSchedule,
+    /// Where the provider is asked.
+    pub api: ProviderApi,
+    /// Days that the earliest unpaid invoice is old, and the level from then on; in the order of the days.
+    pub access: Vec<(u16, AccessLevel)>,
+}
+
+/// The provider's own API, for what its webhooks leave open.
+#[derive(Debug, Clone)]
+pub struct ProviderApi {
+    /// Over TLS, or of this host. `None` is a mistake that the start names.
+    pub base_url: Option<Url>,
+    /// Without it nobody is asked: calls fail until it is there.
+    pub secret_key: Option<SecretString>,
+    /// Bound of one exchange.
+    pub timeout: Duration,
+}
+
+impl ProviderApi {
+    fn read(s: &mut Reader, process: Process) -> Self {
+        let text = s.text("base_url", Some("https://api.stripe.com"));
+        let base_url = Url::parse(&text).ok().filter(|url| url.scheme() == "https" || is_loopback(url));
+        if base_url.is_none() {
+            s.mistake("base_url", "must be a URL that begins with https:// (plain http:// is for this host alone)");
+        }
+        let given = s.has("secret_key") || s.has("secret_key_file");
+        let calls = process.is(Process::Worker) || process.is(Process::Operator);
+        Self {
+            base_url,
+            secret_key: s.secret("secret_key", given && calls),
+            timeout: Duration::from_millis(s.number("timeout_ms", 10_000, 100..=25_000)),
+        }
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    url.scheme() == "http"
+        && match url.host() {
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost",
+            None => false,
+        }
+}
+
+/// `[billing.access]`: days = level. What is named replaces all of the default.
+fn thresholds(s: &mut Reader) -> Vec<(u16, AccessLevel)> {
+    let words = AccessLevel::ALL.map(|level| (level.as_str(), level));
+    let mut read = Vec::new();
+    for key in s.names() {
+        let level = s.word(&key, AccessLevel::Full, &words);
+        match key.parse() {
+            Ok(days) => read.push((days, level)),
+            Err(_) => s.mistake(&key, "must be a number of days"),
+        }
+    }
+    read.sort_unstable();
+    if read.is_sorted_by_key(|(_, level)| *level) {
+        return if read.is_empty() { THRESHOLDS.to_vec() } else { read };
+    }
+    s.mistake("access", "a later day must not bring a freer level");
+    read
 }
 
 impl BillingConfig {
-    pub(super) fn read(s: &mut Reader) -> Self {
+    pub(super) fn read(s: &mut Reader, process: Process) -> Self {
         let webhook_endpoint = s.text("webhook_endpoint", Some("/api/billing/webhooks"));
         if !webhook_endpoint.starts_with("/api/") {
             s.mistake("webhook_endpoint", "must begin with /api/");
@@ -36,8 +107,14 @@ impl BillingConfig {
             max_attempts: u32::try_from(s.number("max_attempts", 5, 1..=20)).unwrap_or(5),
             backoff_multiplier: u32::try_from(s.number("backoff_multiplier", 2, 1..=10)).unwrap_or(2),
         });
-        let fee = s.section("fee", fee);
-        Self { webhook_endpoint, provider: s.text("provider", Some("stripe")), retry, fee }
+        Self {
+            webhook_endpoint,
+            provider: s.text("provider", Some("stripe")),
+            retry,
+            api: s.section("api", |s| ProviderApi::read(s, process)),
+            access: s.section("access", thresholds),
+            fee: s.section("fee", fee),
+        }
     }
 }
 
@@ -75,7 +152,7 @@ mod tests {
         std::fs::write(&file, toml).unwrap();
         let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         let mut reader = Reader::open(&file, variables).unwrap();
-        let billing = reader.section("billing", BillingConfig::read);
+        let billing = reader.section("billing", |s| BillingConfig::read(s, Process::Worker));
         reader.finish(billing.fee).map_err(|fault| match fault {
             ConfigFault::Mistakes(mistakes) => mistakes,
             other => panic!("{other}"),

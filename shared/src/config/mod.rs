@@ -23,7 +23,7 @@ mod tenant;
 use std::path::{Path, PathBuf};
 
 pub use amqp::{AmqpConfig, Login};
-pub use billing::{BillingConfig, RetryConfig};
+pub use billing::{BillingConfig, ProviderApi, RetryConfig};
 pub use compliance::{CheckpointCopy, ComplianceConfig};
 pub use database::{DatabaseConfig, DatabaseUser, Pooler};
 pub use http::HttpConfig;
@@ -38,7 +38,7 @@ pub use signatures::{Dedupe, Encoding, Grammar, KeyForm, SignatureConfig, Signed
 pub use sources::{Scheme, SourceConfig, SourceSecret};
 pub use tenant::{ClaimPath, Isolation, TenantConfig};
 
-use crate::contract::{CheckedContract, Contract, ContractFault};
+use crate::contract::{Callers, CheckedContract, Contract, ContractFault};
 
 /// Which process reads the configuration; decides which secrets must be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +128,7 @@ impl Config {
             tenant,
             services: reader.section("services", |s| services::read(s, process, contract)),
             sources: reader.section("sources", |s| sources::read(s, process, contract)),
-            billing: reader.section("billing", BillingConfig::read),
+            billing: reader.section("billing", |s| BillingConfig::read(s, process)),
             compliance: reader.section("compliance", |s| ComplianceConfig::read(s, process, &deployment)),
             limits: reader.section("limits", LimitsConfig::read),
             observability: reader.section("observability", ObservabilityConfig::read),
@@ -165,16 +165,20 @@ impl Config {
         }
     }
 
-    /// Workers seal the contract's events, so their key's grant has to cover them: a consumer would deny the rest.
+    /// Workers seal the contract's events and the work that follows from work, so their key's grant has to cover both:
+    /// whoever takes it would deny the rest.
     fn announcer(&self, reader: &mut Reader, process: Process, contract: &CheckedContract) {
         let Some(signer) = self.publishers.signer("worker").filter(|_| process.is(Process::Worker)) else { return };
+        let follows = contract.payloads().filter(|entry| entry.callers == Callers::System).map(|entry| &entry.name);
         let missing: Vec<String> = contract
             .events()
-            .filter(|event| !signer.grant().types.contains(&event.name))
-            .map(|event| format!("{:?}", event.name.as_str()))
+            .map(|event| &event.name)
+            .chain(follows)
+            .filter(|name| !signer.grant().types.contains(name))
+            .map(|name| format!("{:?}", name.as_str()))
             .collect();
         if !missing.is_empty() {
-            let problem = format!("the worker's key must be granted the events it seals: add {}", missing.join(", "));
+            let problem = format!("the worker's key must be granted what it seals: add {}", missing.join(", "));
             reader.mistake("publishers", problem);
         }
     }

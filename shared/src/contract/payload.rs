@@ -64,6 +64,8 @@ pub enum Callers {
     Webhooks,
     /// The ingress, in the name of whom it refused.
     Edge,
+    /// Workers, with what follows from a message that they applied.
+    System,
 }
 
 impl Callers {
@@ -74,6 +76,7 @@ impl Callers {
             Self::Members => matches!(kind, ActorKind::User | ActorKind::Service),
             Self::Services => kind == ActorKind::Service,
             Self::Webhooks => kind == ActorKind::Webhook,
+            Self::System => kind == ActorKind::System,
         }
     }
 

@@ -138,7 +138,7 @@ pub struct QueueSpec {
 pub enum BrokerUser {
     /// Publishes work, nothing else.
     Ingress,
-    /// Consumes work and dead letters, publishes audit events and events.
+    /// Consumes work and dead letters, publishes audit events, events and the work that follows from work.
     Worker,
     /// Publishes everything stored, consumes nothing.
     Relay,
@@ -175,7 +175,7 @@ impl BrokerUser {
     pub fn permissions(self) -> Permissions {
         let (write, read) = match self {
             Self::Ingress => (r"^millrace\.work$", "^$"),
-            Self::Worker => (r"^millrace\.(audit|events)$", r"^(work\..*|dead)$"),
+            Self::Worker => (r"^millrace\.(work|audit|events)$", r"^(work\..*|dead)$"),
             Self::Relay => (r"^millrace\.(work|audit|events)$", "^$"),
             Self::Audit => ("^$", "^audit$"),
         };

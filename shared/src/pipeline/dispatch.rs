@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::egress::Call;
 use super::fate::{Fate, Fault};
 use super::handler::{Prepared, Together};
 use super::open::Parcel;
@@ -165,6 +166,32 @@ async fn handle<'t>(
     Ok((ended, tx.release()))
 }
 
+/// Lets a principal in and reads what its call to the outside needs, or says what becomes of the message without one.
+pub(super) async fn read(
+    road: &Road,
+    tx: &mut BatchTx,
+    parcel: &Parcel,
+    tenant: &TenantId,
+) -> Result<Result<Call, Fate>, DbFault> {
+    let Some(prepared) = &parcel.prepared else { return Ok(Err(fate_of(&Fault::Poison { code: "unprepared" }))) };
+    let request = prepared.request();
+    let users: Vec<String> = user(request.principal).map(str::to_owned).into_iter().collect();
+    let mut tenants = tx.tenants();
+    let mut tx = match tenants.scope(tenant, &users).await?.authorize(request, road.roles()).await? {
+        Ok(tx) => tx,
+        Err(refused) => return Ok(Err(fate_of_refusal(refused.why))),
+    };
+    match prepared.read(&mut tx).await {
+        Ok(call) => Ok(Ok(call)),
+        Err(Fault::Database(error)) if is_contended(&error) => Ok(Err(CONTENDED)),
+        Err(Fault::Database(error)) => match DbFault::from(error) {
+            DbFault::Statement(_) => Ok(Err(Fate::retry("statement_failed"))),
+            fault => Err(fault),
+        },
+        Err(fault) => Ok(Err(fate_of(&fault))),
+    }
+}
+
 /// Writes down what became of one message, or who is to blame for a transaction that is broken.
 fn settle(step: &mut Step<'_>, ended: Result<Fate, Fault>, culprits: &mut Culprits) -> Result<(), Interrupted> {
     let place = step.place;
@@ -182,7 +209,7 @@ fn settle(step: &mut Step<'_>, ended: Result<Fate, Fault>, culprits: &mut Culpri
             }
             let (message, fate) = match contended {
                 true => ("a handler waits for a lock", CONTENDED),
-                false => ("a handler's statement failed", Fate::Retry { code: "statement_failed" }),
+                false => ("a handler's statement failed", Fate::retry("statement_failed")),
             };
             tracing::warn!(message.id = %step.parcel.message_id(), error = chain(&fault), message);
             // After a known culprit the statement may have failed only because that one broke the transaction.
@@ -204,12 +231,12 @@ fn fate_of_refusal(why: Refusal) -> Fate {
     }
 }
 
-fn fate_of(fault: &Fault) -> Fate {
+pub(super) fn fate_of(fault: &Fault) -> Fate {
     match fault {
-        Fault::Retry { code } => Fate::Retry { code },
+        Fault::Retry { code } => Fate::retry(code),
         Fault::Reject { code } => Fate::Rejected { code },
         Fault::Deny { rule } => Fate::Denied { rule },
         Fault::Poison { code } => Fate::Dead { code, attempts: 1 },
-        Fault::Database(_) => Fate::Retry { code: "statement_failed" },
+        Fault::Database(_) => Fate::retry("statement_failed"),
     }
 }

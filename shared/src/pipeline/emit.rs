@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::fate::{Changed, Fate, Happened};
+use super::fate::{Changed, Fate, Happened, Whither};
 use super::outbox::{OutboxRow, store};
 use super::road::{Road, RoadFault, Step};
 use crate::contract::{
@@ -77,7 +77,12 @@ fn settlement(
     }
 }
 
-/// An event of an applied message, sealed by this worker. Its id follows from its cause, so that a copy of it is known.
+/// A message that follows has nobody who takes it: a mistake in the contract.
+#[derive(Debug, thiserror::Error)]
+#[error("no worker of the contract takes {0}")]
+struct Untaken(&'static str);
+
+/// What follows from an applied message, sealed by this worker. Its id follows from its cause, so that a copy of it is known.
 fn announcement(
     road: &Road,
     step: &Step<'_>,
@@ -102,7 +107,13 @@ fn announcement(
         issued_at: now,
         expected_version: None,
     };
-    let route = Route::event(&envelope.message_type);
+    let route = match happened.whither {
+        Whither::Events => Route::event(&envelope.message_type),
+        Whither::Work => {
+            let taker = road.contract.payload(happened.name).ok_or(Untaken(happened.name))?;
+            Route::work(&taker.worker, Lane::Main)
+        }
+    };
     let wire = road.signer.seal(&envelope, Lane::Main, happened.body.clone())?;
     Ok(Some(OutboxRow { id: Uuid::now_v7(), route, wire: std::sync::Arc::new(wire) }))
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::contract::{Event, Outcome};
+use serde::Serialize;
+
+use crate::contract::{Event, Outcome, Payload, Timestamp};
 
 /// What a handler changed. Success has to name its target, so that the audit line cannot be forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,33 +12,90 @@ pub struct Changed {
     pub(super) resource_type: &'static str,
     pub(super) resource_id: String,
     pub(super) events: Vec<Happened>,
+    pub(super) later: Vec<Later>,
 }
 
-/// An event on its way to the outbox.
+/// A message to seal when its time has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Happened {
+pub(super) struct Later {
+    pub(super) due: Timestamp,
+    pub(super) subject: String,
     pub(super) name: &'static str,
     pub(super) schema_version: u32,
     pub(super) body: Vec<u8>,
 }
 
+/// A message that follows from a change, on its way to the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Happened {
+    pub(super) whither: Whither,
+    pub(super) name: &'static str,
+    pub(super) schema_version: u32,
+    pub(super) body: Vec<u8>,
+}
+
+/// Who gets what follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whither {
+    /// Whoever has bound the event.
+    Events,
+    /// The worker that the contract names.
+    Work,
+}
+
 impl Changed {
     /// The resource that was created, changed or removed.
     pub fn resource(resource_type: &'static str, resource_id: impl Into<String>) -> Self {
-        Self { resource_type, resource_id: resource_id.into(), events: Vec::new() }
+        Self { resource_type, resource_id: resource_id.into(), events: Vec::new(), later: Vec::new() }
     }
 
     /// Tells the world, once the change is committed. At most one event of a type for one message.
     ///
     /// # Errors
     /// A second event of the type, or one that cannot be rendered as JSON: no retry heals either.
-    pub fn with_event<E: Event>(mut self, event: &E) -> Result<Self, Fault> {
-        // Two of one type would have one id, and consumers would drop the second.
-        if self.events.iter().any(|happened| happened.name == E::NAME) {
+    pub fn with_event<E: Event>(self, event: &E) -> Result<Self, Fault> {
+        self.with(Whither::Events, E::NAME, E::SCHEMA_VERSION, event)
+    }
+
+    /// Hands the next step to the worker that takes it, once the change is committed: a message of its own, for the tenant
+    /// in scope, in the name of this worker. At most one of a type for one message.
+    ///
+    /// # Errors
+    /// As [`Self::with_event`].
+    pub fn with_message<P: Payload + Serialize>(self, message: &P) -> Result<Self, Fault> {
+        self.with(Whither::Work, P::NAME, P::SCHEMA_VERSION, message)
+    }
+
+    /// Leaves a message for later, for a worker that takes it: it is sealed when it is due. Of a type there is one for each
+    /// subject of a tenant, and a later word about it replaces the earlier one, its time included.
+    ///
+    /// # Errors
+    /// The message cannot be rendered as JSON.
+    pub fn with_later<P: Payload + Serialize>(
+        mut self,
+        due: Timestamp,
+        subject: impl Into<String>,
+        message: &P,
+    ) -> Result<Self, Fault> {
+        let body = serde_json::to_vec(message).map_err(|_| Fault::Poison { code: "event_unrenderable" })?;
+        let (name, schema_version) = (P::NAME, P::SCHEMA_VERSION);
+        self.later.push(Later { due, subject: subject.into(), name, schema_version, body });
+        Ok(self)
+    }
+
+    fn with(
+        mut self,
+        whither: Whither,
+        name: &'static str,
+        schema_version: u32,
+        body: &impl Serialize,
+    ) -> Result<Self, Fault> {
+        // Two of one type would have one id, and whoever takes them would drop the second.
+        if self.events.iter().any(|happened| happened.name == name) {
             return Err(Fault::Poison { code: "event_repeated" });
         }
-        let body = serde_json::to_vec(event).map_err(|_| Fault::Poison { code: "event_unrenderable" })?;
-        self.events.push(Happened { name: E::NAME, schema_version: E::SCHEMA_VERSION, body });
+        let body = serde_json::to_vec(body).map_err(|_| Fault::Poison { code: "event_unrenderable" })?;
+        self.events.push(Happened { whither, name, schema_version, body });
         Ok(self)
     }
 }
@@ -91,8 +150,8 @@ pub(super) enum Fate {
     Dead { code: &'static str, attempts: i32 },
     /// Kept as a dead letter in this transaction; `redrives` of the message's letters were redriven before.
     Buried { code: &'static str, attempts: i32, redrives: i32 },
-    /// Again later, counted.
-    Retry { code: &'static str },
+    /// Again later, counted; not before `after` is over.
+    Retry { code: &'static str, after: Duration },
     /// Again later, not counted, for as long as `window`; then dead.
     Wait { code: &'static str, window: Duration },
     /// Parked in this transaction.
@@ -102,6 +161,11 @@ pub(super) enum Fate {
 }
 
 impl Fate {
+    /// Again later, counted, whenever its turn comes.
+    pub(super) fn retry(code: &'static str) -> Self {
+        Self::Retry { code, after: Duration::ZERO }
+    }
+
     /// The outcome that gets an audit line, if this is one.
     pub(super) fn outcome(&self) -> Option<Outcome> {
         match self {
@@ -117,7 +181,7 @@ impl Fate {
     /// The stable code or rule behind it, for lines and metrics.
     pub(super) fn code(&self) -> Option<&'static str> {
         match self {
-            Self::Rejected { code } | Self::Dead { code, .. } | Self::Retry { code } | Self::Parked { code } => {
+            Self::Rejected { code } | Self::Dead { code, .. } | Self::Retry { code, .. } | Self::Parked { code } => {
                 Some(code)
             }
             Self::Buried { code, .. } | Self::Wait { code, .. } => Some(code),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use super::egress::{Call, Egress, bounded};
 use super::fate::{Changed, Fault};
 use crate::contract::{
     CheckedContract, Envelope, Malformed, MessageId, Payload, PayloadEntry, Principal, Tenancy, Timestamp, WorkerName,
@@ -92,14 +93,82 @@ pub(super) trait Prepared: Send + Sync {
     /// Runs all of these, which are of this one's type; it is one of them.
     fn run_together<'a>(&'a self, tx: &'a mut GroupTx<'_>, all: &'a [&'a dyn Prepared]) -> Handling<'a, Together>;
     fn as_any(&self) -> &dyn Any;
+    /// Is it a call to the outside?
+    fn calls(&self) -> bool;
+    /// Reads for the call.
+    fn read<'a>(&'a self, tx: &'a mut TenantTx<'_>) -> Handling<'a, Call>;
 }
 
-struct Bound<H: Handler> {
-    handler: Arc<H>,
-    message: Message<H::Payload>,
+/// What a worker does with one kind of payload: it handles, or it calls.
+trait Work: Send + Sync + 'static {
+    type Payload: Payload;
+    /// See [`Handler::TOGETHER`].
+    const TOGETHER: bool;
+    /// It calls.
+    const CALLS: bool;
+
+    fn run<'a>(&'a self, tx: &'a mut TenantTx<'_>, message: &'a Message<Self::Payload>) -> Handling<'a, Changed>;
+    fn run_together<'a>(
+        &'a self,
+        tx: &'a mut GroupTx<'_>,
+        messages: Vec<&'a Message<Self::Payload>>,
+    ) -> Handling<'a, Together>;
+    fn read<'a>(&'a self, tx: &'a mut TenantTx<'_>, message: &'a Message<Self::Payload>) -> Handling<'a, Call>;
 }
 
-impl<H: Handler> Prepared for Bound<H> {
+/// A handler works in the transaction that settles.
+struct Handles<H>(H);
+
+impl<H: Handler> Work for Handles<H> {
+    type Payload = H::Payload;
+    const TOGETHER: bool = H::TOGETHER;
+    const CALLS: bool = false;
+
+    fn run<'a>(&'a self, tx: &'a mut TenantTx<'_>, message: &'a Message<H::Payload>) -> Handling<'a, Changed> {
+        Box::pin(self.0.handle(tx, message))
+    }
+
+    fn run_together<'a>(
+        &'a self,
+        tx: &'a mut GroupTx<'_>,
+        messages: Vec<&'a Message<H::Payload>>,
+    ) -> Handling<'a, Together> {
+        Box::pin(async move { self.0.handle_together(tx, &messages).await })
+    }
+
+    fn read<'a>(&'a self, _: &'a mut TenantTx<'_>, _: &'a Message<H::Payload>) -> Handling<'a, Call> {
+        Box::pin(std::future::ready(Err(Fault::Poison { code: "no_call" })))
+    }
+}
+
+/// An egress works before it: what is settled is what came of the call.
+struct Calls<E>(Arc<E>);
+
+impl<E: Egress> Work for Calls<E> {
+    type Payload = E::Payload;
+    const TOGETHER: bool = false;
+    const CALLS: bool = true;
+
+    fn run<'a>(&'a self, _: &'a mut TenantTx<'_>, _: &'a Message<E::Payload>) -> Handling<'a, Changed> {
+        // A call that was not made in time to settle is made again.
+        Box::pin(std::future::ready(Err(Fault::Retry { code: "not_called" })))
+    }
+
+    fn run_together<'a>(&'a self, _: &'a mut GroupTx<'_>, _: Vec<&'a Message<E::Payload>>) -> Handling<'a, Together> {
+        Box::pin(std::future::ready(Ok(Together::OneByOne)))
+    }
+
+    fn read<'a>(&'a self, tx: &'a mut TenantTx<'_>, message: &'a Message<E::Payload>) -> Handling<'a, Call> {
+        Box::pin(async move { Ok(bounded(Arc::clone(&self.0), E::read(tx, message).await?)) })
+    }
+}
+
+struct Bound<W: Work> {
+    work: Arc<W>,
+    message: Message<W::Payload>,
+}
+
+impl<W: Work> Prepared for Bound<W> {
     fn tenancy(&self) -> Tenancy {
         self.message.payload.tenancy()
     }
@@ -116,14 +185,14 @@ impl<H: Handler> Prepared for Bound<H> {
         Request {
             principal: &self.message.principal,
             token_iat: self.message.token_iat,
-            permission: H::Payload::PERMISSION,
-            callers: H::Payload::CALLERS,
-            gate: H::Payload::GATE,
+            permission: W::Payload::PERMISSION,
+            callers: W::Payload::CALLERS,
+            gate: W::Payload::GATE,
         }
     }
 
     fn run<'a>(&'a self, tx: &'a mut TenantTx<'_>) -> Handling<'a, Changed> {
-        Box::pin(self.handler.handle(tx, &self.message))
+        self.work.run(tx, &self.message)
     }
 
     fn signed_at(&self) -> Option<Timestamp> {
@@ -131,21 +200,27 @@ impl<H: Handler> Prepared for Bound<H> {
     }
 
     fn goes_together(&self) -> bool {
-        H::TOGETHER
+        W::TOGETHER
     }
 
     fn run_together<'a>(&'a self, tx: &'a mut GroupTx<'_>, all: &'a [&'a dyn Prepared]) -> Handling<'a, Together> {
-        Box::pin(async move {
-            let same = all.iter().map(|one| one.as_any().downcast_ref::<Self>().map(|bound| &bound.message));
-            match same.collect::<Option<Vec<_>>>() {
-                Some(messages) => self.handler.handle_together(tx, &messages).await,
-                None => Ok(Together::OneByOne),
-            }
-        })
+        let same = all.iter().map(|one| one.as_any().downcast_ref::<Self>().map(|bound| &bound.message));
+        match same.collect::<Option<Vec<_>>>() {
+            Some(messages) => self.work.run_together(tx, messages),
+            None => Box::pin(std::future::ready(Ok(Together::OneByOne))),
+        }
     }
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn calls(&self) -> bool {
+        W::CALLS
+    }
+
+    fn read<'a>(&'a self, tx: &'a mut TenantTx<'_>) -> Handling<'a, Call> {
+        self.work.read(tx, &self.message)
     }
 }
 
@@ -156,6 +231,7 @@ type Prepare = dyn Fn(&Envelope, &[u8], Timestamp) -> Result<Box<dyn Prepared>, 
 pub struct Handlers {
     prepare: BTreeMap<&'static str, (u32, Box<Prepare>)>,
     twice: Vec<&'static str>,
+    calling: bool,
 }
 
 impl std::fmt::Debug for Handlers {
@@ -167,11 +243,23 @@ impl std::fmt::Debug for Handlers {
 impl Handlers {
     /// Adds a handler.
     #[must_use]
-    pub fn with<H: Handler>(mut self, handler: H) -> Self {
-        let handler = Arc::new(handler);
+    pub fn with<H: Handler>(self, handler: H) -> Self {
+        self.bind(Handles(handler))
+    }
+
+    /// Adds a call to the outside. A worker that calls takes few messages at a time, so give calls a worker of their own
+    /// unless its others may wait for them.
+    #[must_use]
+    pub fn with_egress<E: Egress>(mut self, egress: E) -> Self {
+        self.calling = true;
+        self.bind(Calls(Arc::new(egress)))
+    }
+
+    fn bind<W: Work>(mut self, work: W) -> Self {
+        let work = Arc::new(work);
         let prepare = move |envelope: &Envelope, body: &[u8], decided_at| {
             let message = Message {
-                payload: H::Payload::parse(body)?,
+                payload: W::Payload::parse(body)?,
                 id: envelope.message_id.clone(),
                 principal: envelope.principal.clone(),
                 token_iat: envelope.token.as_ref().map(|(_, iat)| *iat),
@@ -179,13 +267,18 @@ impl Handlers {
                 received_at: envelope.issued_at,
                 decided_at,
             };
-            Ok(Box::new(Bound { handler: Arc::clone(&handler), message }) as Box<dyn Prepared>)
+            Ok(Box::new(Bound { work: Arc::clone(&work), message }) as Box<dyn Prepared>)
         };
-        let entry = (H::Payload::SCHEMA_VERSION, Box::new(prepare) as Box<Prepare>);
-        if self.prepare.insert(H::Payload::NAME, entry).is_some() {
-            self.twice.push(H::Payload::NAME);
+        let entry = (W::Payload::SCHEMA_VERSION, Box::new(prepare) as Box<Prepare>);
+        if self.prepare.insert(W::Payload::NAME, entry).is_some() {
+            self.twice.push(W::Payload::NAME);
         }
         self
+    }
+
+    /// Is any of them a call to the outside?
+    pub(super) fn calling(&self) -> bool {
+        self.calling
     }
 
     /// What does not fit between this list and the contract's worker.

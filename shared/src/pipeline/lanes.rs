@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::egress::AT_ONCE;
 use super::outbox::{Outbox, OutboxRow};
 use super::road::{Progress, Road, RoadFault};
 use crate::amqp::{AmqpFault, Batch, Consumer, Dialer, Redelivered, Redial, Session};
@@ -77,8 +78,12 @@ impl Busy {
     }
 
     /// Most messages that a lane should take now.
-    fn most(&self, duty: Duty) -> usize {
-        if duty == Duty::Overflow && self.0.load(Ordering::Relaxed) > 0 { YIELDING_BATCH } else { BATCH }
+    fn most(&self, duty: Duty, calling: bool) -> usize {
+        match duty {
+            _ if calling => AT_ONCE,
+            Duty::Overflow if self.0.load(Ordering::Relaxed) > 0 => YIELDING_BATCH,
+            _ => BATCH,
+        }
     }
 }
 
@@ -123,7 +128,16 @@ impl Lanes {
     /// # Errors
     /// [`LanesFault`]: only what waiting does not heal.
     pub async fn run(self, drain: &Drain) -> Result<(), LanesFault> {
-        tokio::try_join!(self.keep(&WORK, drain), self.keep(&DEAD, drain)).map(|_| ())
+        let due = async {
+            self.road.seal_due(&self.outbox, drain).await;
+            Ok(())
+        };
+        tokio::try_join!(self.keep(&WORK, drain), self.keep(&DEAD, drain), due).map(|_| ())
+    }
+
+    /// What calls is handed the batch in flight alone: whatever waits behind a slow call, another process can take.
+    fn prefetch(&self) -> u16 {
+        if self.road.calling() { u16::try_from(AT_ONCE).unwrap_or(PREFETCH) } else { PREFETCH }
     }
 
     /// Keeps a connection with consumers of these queues until the drain is done.
@@ -132,7 +146,7 @@ impl Lanes {
         while !drain.begun() {
             let began = Instant::now();
             let fault = match Session::connect(&self.dialer).await {
-                Ok(session) => match self.session(session, duties, redial.prefetch(PREFETCH), drain).await? {
+                Ok(session) => match self.session(session, duties, redial.prefetch(self.prefetch()), drain).await? {
                     None => return Ok(()),
                     Some(fault) => fault,
                 },
@@ -213,7 +227,7 @@ impl LaneLoop {
                 biased;
                 () = self.drain.started() => return Ended::Drained,
                 () = self.stop.cancelled() => return Ended::Drained,
-                batch = consumer.next_batch(|| self.busy.most(self.duty), Redelivered::Apart) => match batch {
+                batch = consumer.next_batch(|| self.busy.most(self.duty, self.road.calling()), Redelivered::Apart) => match batch {
                     Ok(batch) => batch,
                     Err(fault) => return Ended::Lost(fault),
                 },

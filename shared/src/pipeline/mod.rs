@@ -4,6 +4,8 @@ mod bridge;
 mod bury;
 mod claim;
 mod dispatch;
+mod due;
+mod egress;
 mod emit;
 mod fate;
 mod generations;
@@ -20,6 +22,7 @@ mod road;
 mod turns;
 
 pub use claim::WINDOW;
+pub use egress::{Answered, CallFault, Egress};
 pub use fate::{Changed, Fault};
 pub use handler::{Handler, Handlers, Message, Together};
 pub use lanes::{Lanes, LanesFault};

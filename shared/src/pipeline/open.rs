@@ -41,6 +41,8 @@ pub(super) struct Parcel {
     pub(super) counted: bool,
     /// The broker gave up on it: it comes from the dead-letter queue.
     pub(super) given_up: bool,
+    /// A call to the outside that has had its turn.
+    pub(super) called: bool,
 }
 
 /// Where a parcel's tenant stands.
@@ -92,6 +94,11 @@ impl Parcel {
         self.opened.as_ref().is_some_and(|opened| opened.envelope.org_id.is_some())
     }
 
+    /// A call to the outside is to be made for it.
+    pub(super) fn calls(&self) -> bool {
+        self.fate.is_none() && !self.called && self.prepared.as_ref().is_some_and(|prepared| prepared.calls())
+    }
+
     /// It will be handled, and may have been begun before.
     pub(super) fn runs_again(&self) -> bool {
         self.redelivered && self.fate.is_none() && self.opened.is_some()
@@ -132,7 +139,18 @@ impl Parcel {
         fate: Option<Fate>,
         redelivered: bool,
     ) -> Self {
-        Self { wire, opened, prepared, home, fate, condemned: None, redelivered, counted: false, given_up: false }
+        Self {
+            wire,
+            opened,
+            prepared,
+            home,
+            fate,
+            condemned: None,
+            redelivered,
+            counted: false,
+            given_up: false,
+            called: false,
+        }
     }
 }
 

@@ -11,6 +11,9 @@ use crate::contract::{Route, Timestamp, WireMessage};
 use crate::db::{BatchTx, DbFault};
 use crate::retry::RetrySchedule;
 
+/// Whoever was called may ask for so long a pause at most.
+const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
+
 /// Parks what has to wait, declares dead what has waited or failed long enough, and clears the row of everything that
 /// is settled.
 pub(super) async fn park(road: &Road, tx: &mut BatchTx, steps: &mut [Step<'_>], now: Timestamp) -> Result<(), DbFault> {
@@ -20,7 +23,7 @@ pub(super) async fn park(road: &Road, tx: &mut BatchTx, steps: &mut [Step<'_>], 
     for place in order {
         let step = &mut steps[place];
         step.fate = match step.fate.take() {
-            Some(Fate::Retry { code }) => Some(retry(road, tx, step, code, now).await?),
+            Some(Fate::Retry { code, after }) => Some(retry(road, tx, step, (code, after), now).await?),
             Some(Fate::Wait { code, window }) => Some(wait(road, tx, step, code, window, now).await?),
             settled => settled,
         };
@@ -55,7 +58,7 @@ async fn retry(
     road: &Road,
     tx: &mut BatchTx,
     step: &Step<'_>,
-    code: &'static str,
+    (code, after): (&'static str, Duration),
     now: Timestamp,
 ) -> Result<Fate, DbFault> {
     let mut kept = kept(tx, step.parcel, now).await?;
@@ -65,6 +68,7 @@ async fn retry(
         return Ok(Fate::Dead { code, attempts });
     }
     let delay = RetrySchedule::messages(road.retry.backoff_multiplier).delay(attempts.unsigned_abs() - 1);
+    let delay = delay.max(after.min(LONGEST_ASKED));
     store(road, tx, step.parcel, &kept, code, now.moment() + delay).await?;
     Ok(Fate::Parked { code })
 }

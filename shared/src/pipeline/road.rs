@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::fate::Fate;
 use super::open::{MessageName, Parcel};
 use super::outbox::OutboxRow;
-use super::{Handlers, bury, claim, dispatch, emit, operations, park, resolve, turns};
+use super::{Handlers, bury, claim, dispatch, due, egress, emit, operations, park, resolve, turns};
 use crate::amqp::Delivered;
 use crate::chaos::{self, Point};
 use crate::config::RetryConfig;
@@ -94,7 +94,7 @@ pub(super) struct Step<'p> {
 }
 
 impl<'p> Step<'p> {
-    fn new((place, parcel): (usize, &'p Parcel)) -> Self {
+    pub(super) fn new((place, parcel): (usize, &'p Parcel)) -> Self {
         Self { place, parcel, tenant: None, fate: parcel.fate.clone(), condemned: parcel.condemned }
     }
 }
@@ -188,6 +188,11 @@ impl Road {
         Ok(())
     }
 
+    /// Does it call to the outside?
+    pub(super) fn calling(&self) -> bool {
+        self.handlers.calling()
+    }
+
     /// Executions before a message is dead.
     pub(super) fn max_attempts(&self) -> i32 {
         i32::try_from(self.retry.max_attempts).unwrap_or(i32::MAX)
@@ -205,13 +210,19 @@ impl Road {
     }
 
     /// Bounds one transaction: the server bounds every statement, so one that takes longer has a silent peer.
-    async fn patiently<T>(&self, work: impl Future<Output = Result<T, DbFault>>) -> Result<T, DbFault> {
+    pub(super) async fn patiently<T>(&self, work: impl Future<Output = Result<T, DbFault>>) -> Result<T, DbFault> {
         tokio::time::timeout(self.pool.patience(), work).await.unwrap_or_else(|_| Err(DbFault::silent()))
     }
 
     /// Runs the batch as often as it takes: for tenants that others were at, without its culprits, in halves when nobody
-    /// can be named.
-    async fn settle(&self, mut parcels: Vec<Parcel>, now: Timestamp, progress: &mut Progress) -> Result<(), RoadFault> {
+    /// can be named. Calls to the outside come last, when the others are committed.
+    pub(super) async fn settle(
+        &self,
+        parcels: Vec<Parcel>,
+        now: Timestamp,
+        progress: &mut Progress,
+    ) -> Result<(), RoadFault> {
+        let (calls, mut parcels) = egress::apart(parcels);
         let mut waits = 0;
         while !parcels.is_empty() {
             let run = tokio::time::timeout(self.pool.patience(), self.run(&parcels, now, &mut progress.rows)).await;
@@ -230,10 +241,13 @@ impl Road {
                 Err(Interrupted::Busy(places)) => {
                     places.into_iter().for_each(|place| parcels[place].fate = Some(dispatch::CONTENDED));
                 }
-                Err(Interrupted::Fault(fault)) => return Box::pin(self.divide(parcels, fault, now, progress)).await,
+                Err(Interrupted::Fault(fault)) => {
+                    Box::pin(self.divide(parcels, fault, now, progress)).await?;
+                    break;
+                }
             }
         }
-        Ok(())
+        if calls.is_empty() { Ok(()) } else { self.settle_calls(calls, now, progress).await }
     }
 
     /// After a fault that names no message: each half by itself, where that can help, and one message as its own culprit.
@@ -251,7 +265,7 @@ impl Road {
             (_, 1) if parcels[0].fate.is_some() || parcels[0].given_up => Err(fault),
             (_, 1) => {
                 tracing::warn!(message.id = %parcels[0].message_id(), error = chain(&fault), "a settlement failed");
-                parcels[0].fate = Some(Fate::Retry { code: "unexplained" });
+                parcels[0].fate = Some(Fate::retry("unexplained"));
                 self.settle(parcels, now, progress).await
             }
             (_, many) => {
@@ -290,6 +304,7 @@ impl Road {
         park::park(self, &mut tx, &mut steps, now).await?;
         bury::bury(self, &mut tx, &mut steps).await?;
         operations::record(&mut tx, &steps, now).await?;
+        due::keep(&mut tx, &steps).await?;
         let emitted = emit::emit(self, &mut tx, &steps, now).await?;
         chaos::pass(Point::BeforeCommit);
         tx.commit().await?;

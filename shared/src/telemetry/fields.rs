@@ -26,6 +26,8 @@ pub const PARKED: &str = "millrace_parked_total";
 pub const BATCH_SECONDS: &str = "millrace_batch_seconds";
 /// Histogram `{worker}`: messages in a batch.
 pub const BATCH_MESSAGES: &str = "millrace_batch_messages";
+/// Histogram `{worker, result}`: seconds of calls to the outside, by how they ended.
+pub const CALL_SECONDS: &str = "millrace_call_seconds";
 /// Counter `{kind}`: outbox and parked rows that the relay published.
 pub const RELAYED: &str = "millrace_relayed_total";
 /// Counter: lines appended to the audit log.

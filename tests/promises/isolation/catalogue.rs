@@ -65,6 +65,10 @@ async fn engine_tables_have_exactly_the_grants_of_the_design() {
         millrace_app UPDATE operations(resource_type)
         millrace_app UPDATE operations(resource_id)
         millrace_app UPDATE operations(settled_at)
+        millrace_app SELECT due
+        millrace_app INSERT due
+        millrace_app UPDATE due
+        millrace_app DELETE due
         millrace_reader SELECT operations
         millrace_maintenance SELECT operations
         millrace_relay SELECT relay_turn

@@ -1,7 +1,7 @@
 //! Who may import whom, as data.
 
 /// Everything in `shared`; a new module needs a line in [`TABLE`] first.
-pub(super) const SHARED: [&str; 12] = [
+pub(super) const SHARED: [&str; 13] = [
     "amqp",
     "auditlog",
     "chaos",
@@ -13,6 +13,7 @@ pub(super) const SHARED: [&str; 12] = [
     "pipeline",
     "rates",
     "retry",
+    "stripe",
     "telemetry",
 ];
 
@@ -40,11 +41,25 @@ const HANDLERS: &[&str] = &[
     "db::GroupTx",
     "db::InTenant",
     "db::TenantTx",
+    "pipeline::Answered",
+    "pipeline::CallFault",
     "pipeline::Changed",
+    "pipeline::Egress",
     "pipeline::Fault",
     "pipeline::Handler",
     "pipeline::Message",
     "pipeline::Together",
+];
+/// A call to the outside: no handler, and a client.
+const CALLS: &[&str] = &[
+    "contract",
+    "db::TenantTx",
+    "pipeline::Answered",
+    "pipeline::CallFault",
+    "pipeline::Egress",
+    "pipeline::Fault",
+    "pipeline::Message",
+    "stripe::StripeClient",
 ];
 const PLAIN: &[&str] = &["contract", "config", "telemetry", "lifecycle", "retry", "auditlog"];
 
@@ -63,16 +78,20 @@ pub(super) const TABLE: &[Part] = &[
     part("shared/src/amqp", &["contract", "config", "telemetry", "lifecycle", "retry", "auditlog", "chaos", "amqp"]),
     part("shared/src/client", &["contract", "telemetry", "rates", "amqp", "client", "config::Login"]),
     part("shared/examples", &["client", "contract"]),
+    part("shared/src/stripe", &["contract", "config::ProviderApi", "stripe"]),
     part("shared/src/pipeline", &SHARED),
     part("ingress/src", INGRESS),
     part("ingress/src/reads", &["contract", "config", "telemetry", "lifecycle", "db"]),
     part("workers/src/lib", &[]),
     part("workers/src/bin", &[]),
     part("workers/src/audit_worker", &SHARED),
+    part("workers/src/billing_workers", &SHARED),
     part("workers/src/worker", &SHARED),
     part("workers/src/relay", &SHARED),
     part("workers/src/limits", HANDLERS),
     domain("workers/src/billing", &["billing", "limits"]),
+    // The one that asks the provider has a client for it.
+    Part { folder: "workers/src/billing/refetch", may: CALLS, own: Some(&["billing"]) },
     domain("workers/src/members", &["members", "limits"]),
     domain("workers/src/projects", &["projects", "limits"]),
     domain("workers/src/settings", &["settings", "limits"]),

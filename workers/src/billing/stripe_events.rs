@@ -1,20 +1,30 @@
 //! Stripe events, applied in whatever order they come.
 
 use millrace::contract::fees::FeeSchedule;
-use millrace::contract::payloads::{StripeChange, StripeEvent};
+use millrace::contract::payloads::{BillingRefetch, StripeChange, StripeEvent};
 use millrace::db::TenantTx;
 use millrace::pipeline::{Changed, Fault, Handler, Message};
 
+use super::access::Thresholds;
+use super::history::Entry;
+use super::subscriptions::Merged;
 use super::{access, fees, history, invoices, refunds, subscriptions};
 
 /// Provider name in billing rows.
 pub(super) const STRIPE: &str = "stripe";
 
-/// Mirrors the event's object, evaluates access again, and notes what happened.
+/// Mirrors the event's object, takes fees, notes what happened, and evaluates access again.
 #[derive(Debug, Clone)]
 pub struct ApplyStripeEvent {
-    /// What the platform takes of a paid invoice.
-    pub fees: FeeSchedule,
+    thresholds: Thresholds,
+    fees: FeeSchedule,
+}
+
+impl ApplyStripeEvent {
+    /// With the ages from which access is another, and what the platform takes of a paid invoice.
+    pub fn new(thresholds: Thresholds, fees: FeeSchedule) -> Self {
+        Self { thresholds, fees }
+    }
 }
 
 impl Handler for ApplyStripeEvent {
@@ -22,23 +32,33 @@ impl Handler for ApplyStripeEvent {
 
     async fn handle(&self, tx: &mut TenantTx<'_>, message: &Message<StripeEvent>) -> Result<Changed, Fault> {
         let event = &message.payload;
-        let (target, kind, change) = match &event.change {
-            Some(StripeChange::Subscription(object)) => {
-                (&object.id, "subscription", subscriptions::merge(tx, object).await?)
+        let (object, kind, merged) = match &event.change {
+            Some(StripeChange::Subscription(seen)) => {
+                (&seen.id, "subscription", subscriptions::event(tx, STRIPE, seen).await?)
             }
-            Some(StripeChange::Invoice(object)) => {
-                let change = invoices::merge(tx, object).await?;
-                fees::charge(tx, &self.fees, object).await?;
-                (&object.id, "invoice", change)
+            Some(StripeChange::Invoice(seen)) => {
+                let change = invoices::merge(tx, seen).await?;
+                fees::charge(tx, &self.fees, seen).await?;
+                (&seen.id, "invoice", Merged { change, said: None, tie: None, out_of_order: false })
             }
-            Some(StripeChange::Refund(object)) => {
-                (&object.id, refunds::target(object), refunds::take(tx, object).await?)
+            Some(StripeChange::Refund(seen)) => {
+                let change = refunds::take(tx, seen).await?;
+                (&seen.id, refunds::target(seen), Merged { change, said: None, tie: None, out_of_order: false })
             }
             // The pipeline settles these as ignored before any handler.
             None => return Err(Fault::Poison { code: "unhandled_event" }),
         };
-        access::evaluate(tx, message.decided_at).await?;
-        history::note(tx, &event.head, target, change).await?;
-        Ok(Changed::resource(kind, target))
+        let Merged { change, said, tie, out_of_order } = merged;
+        let (event_id, event_type) = (&event.head.id, &event.head.event_type);
+        history::note(tx, Entry { event_id, event_type, object, change, said }).await?;
+        if out_of_order {
+            subscriptions::restate(tx, STRIPE, object).await?;
+        }
+        let mut changed = Changed::resource(kind, object);
+        if let Some(tie) = tie {
+            let (provider, account) = (STRIPE.to_owned(), event.head.account.clone().unwrap_or_default());
+            changed = changed.with_message(&BillingRefetch { provider, account, subscription: object.clone(), tie })?;
+        }
+        access::evaluate(tx, &self.thresholds, message.decided_at, changed).await
     }
 }

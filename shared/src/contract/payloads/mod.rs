@@ -1,14 +1,17 @@
 //! The payload types of Millrace itself, one file an area.
 
+mod access;
 mod billing;
 mod edge;
 mod members;
 mod projects;
+mod refetch;
 mod schema;
 mod settings;
 mod stripe;
 mod tenants;
 
+pub use access::{AccessChanged, AccessLevel, BillingOverrideAccess, BillingReviewAccess};
 pub use billing::{BillingChangePlan, BillingLinkCustomer, CustomerLinked, PlanChanged};
 pub use edge::{EdgeRefused, EdgeRule};
 pub use members::{MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole};
@@ -16,10 +19,11 @@ pub use projects::{
     ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectsArchive, ProjectsCreate, ProjectsDelete,
     ProjectsRename,
 };
+pub use refetch::{BillingRefetch, BillingRefetched};
 pub use settings::{MOST_SETTINGS, SettingsUpdate, SettingsUpdated};
 pub use stripe::{
-    InvoiceChange, RefundChange, RefundKind, StripeChange, StripeEvent, StripeHead, SubscriptionChange,
-    SubscriptionRank,
+    InvoiceChange, InvoiceStatus, RefundChange, RefundKind, StripeChange, StripeEvent, StripeHead, SubscriptionChange,
+    SubscriptionObject, SubscriptionRank,
 };
 pub use tenants::{
     TenantClosed, TenantCreated, TenantResumed, TenantSuspended, TenantsClose, TenantsCreate, TenantsResume,

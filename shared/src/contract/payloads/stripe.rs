@@ -119,8 +119,12 @@ pub struct InvoiceChange {
     pub customer: String,
     /// The subscription it bills; `None` for a one-off invoice.
     pub subscription: Option<String>,
-    /// True for `invoice.payment_succeeded`, false for `invoice.payment_failed`.
+    /// What the event proves: its own word where it has one, else the object's.
+    pub status: InvoiceStatus,
+    /// A payment of it went through.
     pub succeeded: bool,
+    /// A payment of it failed.
+    pub failed: bool,
     /// Minor units due.
     pub amount_due: i64,
     /// Minor units paid.
@@ -131,6 +135,86 @@ pub struct InvoiceChange {
     pub payments: Vec<String>,
     /// The event's second.
     pub created: Timestamp,
+}
+
+/// Where an invoice is on its way. Later ones are further; none goes back, and a payment is a fact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InvoiceStatus {
+    /// Not final yet.
+    Draft = 0,
+    /// Final, to be paid.
+    Open = 1,
+    /// Given up, and may still be paid.
+    Uncollectible = 2,
+    /// Withdrawn.
+    Void = 3,
+    /// Paid.
+    Paid = 4,
+}
+
+impl InvoiceStatus {
+    /// Every status.
+    pub const ALL: [Self; 5] = [Self::Draft, Self::Open, Self::Uncollectible, Self::Void, Self::Paid];
+
+    /// Stripe's text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Open => "open",
+            Self::Uncollectible => "uncollectible",
+            Self::Void => "void",
+            Self::Paid => "paid",
+        }
+    }
+
+    /// Reads Stripe's text.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+
+    /// Nothing is due on it any more.
+    pub fn is_settled(self) -> bool {
+        matches!(self, Self::Paid | Self::Void)
+    }
+}
+
+/// A subscription as Stripe shows it, in an event or when asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionObject {
+    /// `sub_…`
+    pub id: String,
+    /// `cus_…`
+    pub customer: String,
+    /// Stripe's status text, not judged here.
+    pub status: String,
+    /// Price of the first item.
+    pub plan: Option<String>,
+    /// End of the paid period: the latest of the items (from basil on), else the subscription's own.
+    pub period_end: Option<Timestamp>,
+}
+
+impl SubscriptionObject {
+    /// Reads the object.
+    ///
+    /// # Errors
+    /// It is no subscription.
+    pub fn read(body: &[u8]) -> Result<Self, Malformed> {
+        let shape = serde_json::from_slice(body).map_err(|_| Malformed::new("body", "is no subscription"))?;
+        Self::of(shape)
+    }
+
+    fn of(object: Subscription) -> Result<Self, Malformed> {
+        let items = object.items.map(|list| list.data).unwrap_or_default();
+        let of_items = items.iter().filter_map(|item| item.current_period_end).max();
+        let plan = items.first().and_then(|item| item.price.as_ref().or(item.plan.as_ref()));
+        Ok(Self {
+            id: clean("data.object.id", &object.id)?,
+            customer: clean("data.object.customer", object.customer.id())?,
+            status: clean("data.object.status", &object.status)?,
+            plan: plan.map(|p| clean("data.object.items.data.price", p.id())).transpose()?,
+            period_end: of_items.or(object.current_period_end).and_then(Timestamp::from_unix),
+        })
+    }
 }
 
 impl StripeEvent {
@@ -241,6 +325,7 @@ struct Item {
 struct Invoice {
     id: String,
     customer: Reference,
+    status: Option<String>,
     subscription: Option<Reference>,
     parent: Option<Parent>,
     amount_due: i64,
@@ -276,10 +361,20 @@ struct SubscriptionDetails {
 fn change(raw: &Head<'_>, head: &StripeHead) -> Result<Option<StripeChange>, Malformed> {
     let change = match head.event_type.as_str() {
         "customer.subscription.created" => subscription(raw, SubscriptionRank::Created)?,
-        "customer.subscription.updated" => subscription(raw, SubscriptionRank::Updated)?,
+        "customer.subscription.updated"
+        | "customer.subscription.paused"
+        | "customer.subscription.resumed"
+        | "customer.subscription.trial_will_end"
+        | "customer.subscription.pending_update_applied"
+        | "customer.subscription.pending_update_expired" => subscription(raw, SubscriptionRank::Updated)?,
         "customer.subscription.deleted" => subscription(raw, SubscriptionRank::Deleted)?,
-        "invoice.payment_succeeded" => invoice(raw, true)?,
-        "invoice.payment_failed" => invoice(raw, false)?,
+        "invoice.payment_succeeded" => invoice(raw, Proof { succeeded: true, ..Proof::of(InvoiceStatus::Paid) })?,
+        "invoice.payment_failed" => invoice(raw, Proof { failed: true, ..Proof::of(InvoiceStatus::Open) })?,
+        "invoice.paid" => invoice(raw, Proof::of(InvoiceStatus::Paid))?,
+        "invoice.voided" => invoice(raw, Proof::of(InvoiceStatus::Void))?,
+        "invoice.marked_uncollectible" => invoice(raw, Proof::of(InvoiceStatus::Uncollectible))?,
+        "invoice.finalized" => invoice(raw, Proof::of(InvoiceStatus::Open))?,
+        "invoice.created" | "invoice.updated" => invoice(raw, Proof::of(InvoiceStatus::Draft))?,
         "charge.refunded" => match refunds::charge(raw)? {
             Some(refund) => StripeChange::Refund(refund),
             // A charge of nobody's belongs to no tenant.
@@ -309,22 +404,25 @@ fn created(raw: &Head<'_>) -> Result<Timestamp, Malformed> {
 }
 
 fn subscription(raw: &Head<'_>, rank: SubscriptionRank) -> Result<StripeChange, Malformed> {
-    let object: Subscription = object(raw)?;
-    let items = object.items.map(|list| list.data).unwrap_or_default();
-    let of_items = items.iter().filter_map(|item| item.current_period_end).max();
-    let plan = items.first().and_then(|item| item.price.as_ref().or(item.plan.as_ref()));
-    Ok(StripeChange::Subscription(SubscriptionChange {
-        id: clean("data.object.id", &object.id)?,
-        customer: clean("data.object.customer", object.customer.id())?,
-        status: clean("data.object.status", &object.status)?,
-        plan: plan.map(|p| clean("data.object.items.data.price", p.id())).transpose()?,
-        period_end: of_items.or(object.current_period_end).and_then(Timestamp::from_unix),
-        created: created(raw)?,
-        rank,
-    }))
+    let SubscriptionObject { id, customer, status, plan, period_end } = SubscriptionObject::of(object(raw)?)?;
+    let change = SubscriptionChange { id, customer, status, plan, period_end, created: created(raw)?, rank };
+    Ok(StripeChange::Subscription(change))
 }
 
-fn invoice(raw: &Head<'_>, succeeded: bool) -> Result<StripeChange, Malformed> {
+/// What the type of an invoice's event says by itself.
+struct Proof {
+    status: InvoiceStatus,
+    succeeded: bool,
+    failed: bool,
+}
+
+impl Proof {
+    fn of(status: InvoiceStatus) -> Self {
+        Self { status, succeeded: false, failed: false }
+    }
+}
+
+fn invoice(raw: &Head<'_>, proof: Proof) -> Result<StripeChange, Malformed> {
     let object: Invoice = object(raw)?;
     let of_parent = object.parent.and_then(|p| p.subscription_details).and_then(|d| d.subscription);
     let subscription = of_parent.or(object.subscription);
@@ -332,11 +430,16 @@ fn invoice(raw: &Head<'_>, succeeded: bool) -> Result<StripeChange, Malformed> {
     let named = listed.flat_map(|payment| [payment.charge, payment.payment_intent]);
     let named = named.chain([object.charge, object.payment_intent]).flatten();
     let payments = named.map(|payment| clean("data.object.payments", payment.id())).collect::<Result<_, _>>()?;
+    // The object may be further than its event, never less far. A word that is none of the five says nothing.
+    let says = object.status.as_deref().and_then(InvoiceStatus::parse);
+    let status = says.map_or(proof.status, |says| says.max(proof.status));
     Ok(StripeChange::Invoice(InvoiceChange {
         id: clean("data.object.id", &object.id)?,
         customer: clean("data.object.customer", object.customer.id())?,
         subscription: subscription.map(|s| clean("data.object.subscription", s.id())).transpose()?,
-        succeeded,
+        status,
+        succeeded: proof.succeeded,
+        failed: proof.failed,
         amount_due: object.amount_due,
         amount_paid: object.amount_paid,
         currency: clean("data.object.currency", &object.currency)?,
@@ -346,79 +449,4 @@ fn invoice(raw: &Head<'_>, succeeded: bool) -> Result<StripeChange, Malformed> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    fn event(kind: &str, object: serde_json::Value) -> Vec<u8> {
-        json!({ "id": "evt_1", "object": "event", "type": kind, "created": 1_700_000_000, "livemode": false,
-                "data": { "object": object } })
-        .to_string()
-        .into_bytes()
-    }
-
-    fn invoice_of(extra: serde_json::Value) -> InvoiceChange {
-        let mut object = json!({ "id": "in_1", "customer": "cus_1", "amount_due": 900, "amount_paid": 900,
-                                 "currency": "eur" });
-        object.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        match StripeEvent::parse(&event("invoice.payment_succeeded", object)).unwrap().change {
-            Some(StripeChange::Invoice(invoice)) => invoice,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_subscription_of_an_invoice_is_found_in_both_shapes() {
-        let basil = json!({ "parent": { "type": "subscription_details",
-            "subscription_details": { "subscription": "sub_1" } } });
-        for shape in [basil, json!({ "subscription": "sub_1" }), json!({ "subscription": { "id": "sub_1" } })] {
-            assert_eq!(invoice_of(shape).subscription.as_deref(), Some("sub_1"));
-        }
-        assert_eq!(invoice_of(json!({ "parent": null })).subscription, None);
-    }
-
-    #[test]
-    fn the_period_end_is_found_in_both_shapes() {
-        let old = json!({ "id": "sub_1", "customer": "cus_1", "status": "active",
-            "current_period_end": 1_800_000_000, "items": { "data": [{ "plan": { "id": "price_1" } }] } });
-        let new = json!({ "id": "sub_1", "customer": { "id": "cus_1" }, "status": "active",
-            "items": { "data": [{ "price": { "id": "price_1" }, "current_period_end": 1_800_000_000 }] } });
-        for object in [old, new] {
-            let body = event("customer.subscription.updated", object);
-            let Some(StripeChange::Subscription(sub)) = StripeEvent::parse(&body).unwrap().change else {
-                panic!("no subscription")
-            };
-            assert_eq!(sub.period_end, Timestamp::from_unix(1_800_000_000));
-            assert_eq!((sub.customer.as_str(), sub.plan.as_deref()), ("cus_1", Some("price_1")));
-        }
-    }
-
-    #[test]
-    fn thin_events_and_strange_types_are_unhandled_not_malformed() {
-        let thin = json!({ "id": "evt_2", "object": "v2.core.event", "type": "v2.core.account[configuration.recipient].capability_status_updated",
-            "created": "2026-01-01T00:00:00Z", "related_object": { "id": "x" } });
-        let event = StripeEvent::parse(thin.to_string().as_bytes()).unwrap();
-        assert_eq!(event.tenancy(), Tenancy::Unhandled);
-    }
-
-    #[test]
-    fn a_handled_type_without_its_object_is_malformed() {
-        let body = event("invoice.payment_failed", json!({ "id": "in_1" }));
-        assert_eq!(StripeEvent::parse(&body).unwrap_err().field, "data.object");
-        let nul = event(
-            "invoice.payment_failed",
-            json!({ "id": "in\0", "customer": "c", "amount_due": 0,
-            "amount_paid": 0, "currency": "eur" }),
-        );
-        assert_eq!(StripeEvent::parse(&nul).unwrap_err().field, "data.object.id");
-    }
-
-    proptest! {
-        #[test]
-        fn parsing_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in "\\PC{0,200}") {
-            let _ = StripeEvent::parse(&bytes);
-            let _ = StripeEvent::read(text.as_bytes());
-        }
-    }
-}
+mod tests;
