@@ -4,7 +4,7 @@
 
 use millrace::contract::Currency;
 use millrace::contract::fees::{FeeSchedule, returned};
-use millrace::contract::payloads::InvoiceChange;
+use millrace::contract::payloads::{InvoiceChange, InvoiceStatus};
 use millrace::db::TenantTx;
 use millrace::pipeline::Fault;
 
@@ -15,7 +15,8 @@ pub(super) async fn charge(
     invoice: &InvoiceChange,
 ) -> Result<(), Fault> {
     remember_payments(tx, invoice).await?;
-    if invoice.succeeded && invoice.amount_paid > 0 && invoice.amount_paid >= invoice.amount_due {
+    let paid = invoice.status == InvoiceStatus::Paid && invoice.amount_paid >= invoice.amount_due;
+    if paid && invoice.amount_paid > 0 {
         // A build that knows the currency can take the dead letter up again; a guess could not be taken back.
         let currency = Currency::parse(&invoice.currency).map_err(|_| Fault::Poison { code: "currency_unknown" })?;
         let org = tx.tenant().to_string();
