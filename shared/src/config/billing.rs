@@ -114,7 +114,6 @@ impl BillingConfig {
             fee: s.section("fee", fee),
             api: s.section("api", |s| ProviderApi::read(s, process)),
             access: s.section("access", thresholds),
-            fee: s.section("fee", fee),
         }
     }
 }
