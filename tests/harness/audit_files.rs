@@ -1,13 +1,28 @@
 //! The lines of an audit log, whichever segment they stand in and whether it is compressed by now.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use millrace::auditlog::layout::Layout;
 use millrace::auditlog::line::Fields;
 use millrace::auditlog::note::{Checkpoint, VerifyingKey, history, open_note};
 use millrace::auditlog::segments::{Lines, segments};
 use millrace::auditlog::tree::{Frontier, Hash, leaf};
+
+use crate::World;
+
+impl World {
+    /// The audit log's open segment: the names of segments rise.
+    ///
+    /// # Panics
+    /// When its folder cannot be listed.
+    pub fn audit_file(&self) -> PathBuf {
+        let names = std::fs::read_dir(self.audit_folder().join("seg")).into_iter().flatten();
+        let names = names.map(|entry| entry.expect("an entry").path());
+        let newest = names.filter(|path| path.extension().is_some_and(|kind| kind == "jsonl")).max();
+        newest.unwrap_or_else(|| self.audit_folder().join("seg/00000000000000000000.jsonl"))
+    }
+}
 
 /// Every whole line of the log in a folder. A last one without its line feed is not written yet.
 ///

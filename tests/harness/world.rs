@@ -333,14 +333,6 @@ impl World {
         self.folder.path().join("audit")
     }
 
-    /// The audit log's open segment: the names of segments rise.
-    pub fn audit_file(&self) -> PathBuf {
-        let names = std::fs::read_dir(self.audit_folder().join("seg")).into_iter().flatten();
-        let names = names.map(|entry| entry.expect("an entry").path());
-        let newest = names.filter(|path| path.extension().is_some_and(|kind| kind == "jsonl")).max();
-        newest.unwrap_or_else(|| self.audit_folder().join("seg/00000000000000000000.jsonl"))
-    }
-
     /// The audit lines, parsed. A last one without its line feed is not written yet.
     ///
     /// # Panics
