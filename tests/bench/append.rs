@@ -46,7 +46,6 @@ pub(crate) async fn measure(bench: &mut Bench, figures: &mut Figures) {
     let folder = tempfile::tempdir_in(bench.servers.data()).expect("a folder");
     let measuring = tokio::task::spawn_blocking(move || {
         let log = AuditLog::open(&folder.path().join("log"), settings()).expect("a log");
-        let mut plain = File::create(folder.path().join("plain")).expect("a file");
         let (mut ours, mut theirs) = (Side::default(), Side::default());
         let (mut stager, appender) = log.split();
         let mut writer = Writing::start(appender);
@@ -58,6 +57,8 @@ pub(crate) async fn measure(bench: &mut Bench, figures: &mut Figures) {
             let began = Instant::now();
             append(&mut stager, &mut writer, messages, &mut bytes);
             ours.turns.push(began.elapsed().as_secs_f64());
+            // A file a turn, about as large as a segment, so that the disk is not filled with what says nothing.
+            let mut plain = File::create(folder.path().join("plain")).expect("a file");
             let began = Instant::now();
             for batch in &bytes {
                 plain.write_all(batch).and_then(|()| plain.sync_data()).expect("a plain append");
