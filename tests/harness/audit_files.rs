@@ -1,9 +1,13 @@
 //! The lines of an audit log, whichever segment they stand in and whether it is compressed by now.
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use millrace::auditlog::layout::Layout;
+use millrace::auditlog::line::Fields;
+use millrace::auditlog::note::{Checkpoint, VerifyingKey, history, open_note};
 use millrace::auditlog::segments::{Lines, segments};
+use millrace::auditlog::tree::{Frontier, Hash, leaf};
 
 /// Every whole line of the log in a folder. A last one without its line feed is not written yet.
 ///
@@ -32,4 +36,45 @@ pub fn audit_text(folder: &Path) -> String {
             return String::from_utf8(text).expect("lines in UTF-8");
         }
     }
+}
+
+/// Holds a log to what it promises: every tenant's numbers without a gap and every previous hash right, no event twice, and
+/// each checkpoint of the history the root of its lines. Returns how many lines the last one covers. The log may grow
+/// meanwhile.
+///
+/// # Panics
+/// When it does not hold.
+pub fn audit_holds(folder: &Path) -> u64 {
+    let layout = Layout::new(folder);
+    let Ok(notes) = std::fs::read_to_string(layout.history()) else { return 0 };
+    let vkeys: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(layout.vkeys()).expect("keys")).expect("a list of keys");
+    let vkeys = vkeys.as_array().expect("a list").iter().map(|key| key["vkey"].as_str().expect("a key"));
+    let keys: Vec<VerifyingKey> = vkeys.map(|key| VerifyingKey::parse(key).expect("a key")).collect();
+    // The last one may be half written.
+    let whole = notes.rfind("\n\n").map_or("", |end| &notes[..end + 2]);
+    let mut checkpoints: Vec<Checkpoint> = history(whole).filter_map(|note| open_note(note, &keys).ok()).collect();
+    assert!(checkpoints.is_sorted_by_key(|checkpoint| (checkpoint.size, checkpoint.time)), "history goes back");
+    checkpoints.reverse();
+    let (mut tree, mut heads, mut ids) = (Frontier::empty(), HashMap::new(), HashSet::new());
+    let mut last = 0;
+    let mut covers = |tree: &Frontier| {
+        while let Some(checkpoint) = checkpoints.pop_if(|checkpoint| checkpoint.size == tree.size()) {
+            assert_eq!(checkpoint.root, tree.root(), "the checkpoint of {} lines", tree.size());
+            last = checkpoint.size;
+        }
+    };
+    covers(&tree);
+    for line in audit_text(folder).lines() {
+        let fields = Fields::read(line.as_bytes()).unwrap_or_else(|| panic!("no line of ours: {line}"));
+        let position = fields.position.expect("a position");
+        let hash = leaf(line.as_bytes());
+        let head = heads.insert(fields.org_id.to_owned(), (position.tenant_seq, hash)).unwrap_or((0, Hash::ZERO));
+        assert_eq!((position.tenant_seq, position.prev_hash), (head.0 + 1, head.1), "{line}");
+        assert!(ids.insert(fields.event_id), "doubled: {line}");
+        tree.push(hash);
+        covers(&tree);
+    }
+    assert!(checkpoints.is_empty(), "the log is shorter than its newest checkpoint");
+    last
 }

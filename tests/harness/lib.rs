@@ -22,7 +22,7 @@ mod sql;
 mod world;
 
 pub use audit_copy::AuditCopy;
-pub use audit_files::audit_text;
+pub use audit_files::{audit_holds, audit_text};
 pub use await_until::eventually;
 pub use broker::properties;
 pub use caller::{Caller, sealed, sign};

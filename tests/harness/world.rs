@@ -16,7 +16,7 @@ use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
-use crate::audit_files::audit_text;
+use crate::audit_files::{audit_holds, audit_text};
 use crate::broker::{Broker, properties};
 use crate::caller::ISSUER_SECRET;
 use crate::http::{Answer, HttpClient};
@@ -482,6 +482,7 @@ impl World {
             parked: self.count("select count(*) from engine.parked").await,
         };
         assert_eq!(found, left);
+        audit_holds(&self.audit_folder());
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod adopter;
 mod applied_once;
+mod audit_crash;
 mod audit_index;
 mod audit_queue;
 mod audit_reconcile;

@@ -34,7 +34,8 @@ async fn work(booted: Booted) -> Result<(), ProcessFault> {
     let dialer = Dialer::new(&config.amqp, BrokerUser::Audit, "millrace-audit")?;
     let compliance = &config.compliance;
     let Some(key) = compliance.audit_log_key.clone() else { return Err("no key signs the audit log".into()) };
-    let settings = Settings::new(compliance.audit_log_name.clone(), key, compliance.retention);
+    let settings =
+        Settings::new(compliance.audit_log_name.clone(), key, compliance.audit_segment_bytes, compliance.retention);
     let Some(log) = audit::open(&compliance.audit_log_path, &settings, &drain).await? else { return Ok(()) };
     let sealed = log.sealed();
     let copying = copier(&config, &log).map(|copier| tokio::spawn(copier.follow(drain.clone())));

@@ -60,7 +60,7 @@ enum Command {
     /// What is dead and why: list, show, redrive, discard.
     #[command(subcommand)]
     Dead(dead::Dead),
-    /// The audit log: its keys, its index, and whether it agrees with the database.
+    /// The audit log: its keys, holds and retention, its index, and whether it agrees with the database.
     #[command(subcommand)]
     Audit(audit::Audit),
     /// Print every mistake of a configuration, for all processes at once.

@@ -1,6 +1,8 @@
 //! Closed segments: the ledger, the tenants' heads, compression, and what retention drops.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use sha2::{Digest, Sha256};
 
@@ -9,15 +11,16 @@ use super::fault::{LogFault, io};
 use super::heads::{Heads, heads_file};
 use super::layout::Layout;
 use super::line::{Fields, Position};
-use super::packing::Packer;
+use super::packing::pack;
 use super::retention::Retention;
 use super::segments::{Closed, Lines};
 use super::tree::leaf;
 use crate::chaos::{Point, pass};
 use crate::contract::Timestamp;
+use crate::telemetry::chain;
 
 /// Does everything that comes after a segment's last line.
-pub(super) struct Closer {
+pub(super) struct Closing {
     layout: Layout,
     ledger: Journal,
     closed: Vec<Closed>,
@@ -25,11 +28,11 @@ pub(super) struct Closer {
     /// Lines that the heads on disk cover.
     heads_size: u64,
     waiting: VecDeque<(u64, u64)>,
-    packer: Packer,
+    to_pack: VecDeque<u64>,
     retention: Retention,
 }
 
-impl Closer {
+impl Closing {
     /// Takes over the segments of the ledger, and the heads after `heads_size` lines.
     pub(super) fn new(
         layout: Layout,
@@ -38,8 +41,29 @@ impl Closer {
         retention: Retention,
     ) -> Result<Self, LogFault> {
         let ledger = Journal::open(&layout.ledger(), whole_lines)?;
-        let packer = Packer::start(layout.clone(), closed.iter().map(|segment| segment.first))?;
-        Ok(Self { layout, ledger, closed, heads, heads_size, waiting: VecDeque::new(), packer, retention })
+        // Those that an earlier process left uncompressed; for all others a look is enough.
+        let to_pack =
+            closed.iter().map(|closed| closed.first).filter(|first| layout.segment(*first).exists()).collect();
+        let waiting = VecDeque::new();
+        Ok(Self { layout, ledger, closed, heads, heads_size, waiting, to_pack, retention })
+    }
+
+    /// Folder of the segments.
+    pub(super) fn folder(&self) -> PathBuf {
+        self.layout.segments_dir()
+    }
+
+    /// Are there segments that nobody has compressed yet?
+    pub(super) fn has_to_pack(&self) -> bool {
+        !self.to_pack.is_empty()
+    }
+
+    /// Compresses one segment. If the disk refuses, its raw file stays, and the next start tries again.
+    pub(super) fn pack_one(&mut self, stop: &AtomicBool) {
+        let Some(first) = self.to_pack.pop_front() else { return };
+        if let Err(fault) = pack(&self.layout.segment(first), &self.layout.closed(first), stop) {
+            tracing::error!(error = chain(&fault), "a closed segment could not be compressed");
+        }
     }
 
     /// A segment gets no more lines.
@@ -63,11 +87,6 @@ impl Closer {
         Ok(())
     }
 
-    /// Stops compressing; the next start goes on with it.
-    pub(super) fn finish(self) -> Result<(), LogFault> {
-        self.packer.stop()
-    }
-
     fn close(&mut self, first: u64, lines: u64) -> Result<(), LogFault> {
         // Not if it was this far before the disk refused.
         if self.closed.last().is_none_or(|last| last.first < first) {
@@ -81,7 +100,8 @@ impl Closer {
         }
         self.heads.save(&heads_file(&self.layout), first + lines)?;
         self.heads_size = first + lines;
-        self.packer.pack(first)
+        self.to_pack.push_back(first);
+        Ok(())
     }
 
     /// Reads the segment once: its hash, the times of its lines, and where its tenants stand after it.

@@ -1,6 +1,8 @@
 //! The tree as it grows: the open tile of every level in memory, full tiles written once.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::durable;
@@ -9,6 +11,8 @@ use super::layout::Layout;
 use super::tile::TileId;
 use super::tree::{Frontier, Hash, node};
 
+/// Most folders between the log's own and a tile: a number of a tile has seven groups of digits at most.
+const MOST_GROUPS: usize = 10;
 /// Hashes of a full tile.
 const FULL: usize = 256;
 
@@ -20,7 +24,7 @@ pub(super) struct Growing {
     /// The open tile of each level, from the leaves up: less than [`FULL`] hashes.
     open: Vec<Vec<Hash>>,
     /// Full tiles that are not written yet.
-    full: VecDeque<(TileId, Vec<Hash>)>,
+    full: Vec<(TileId, Vec<Hash>)>,
     /// Partial tiles of the last checkpoint.
     partial: BTreeSet<PathBuf>,
     /// Partial tiles that no checkpoint needs any more, once the next one is written.
@@ -30,14 +34,8 @@ pub(super) struct Growing {
 impl Growing {
     /// The tree at a size whose partial tiles are there.
     pub(super) fn load(layout: Layout, size: u64) -> Result<Self, LogFault> {
-        let mut tree = Self {
-            layout,
-            size,
-            open: Vec::new(),
-            full: VecDeque::new(),
-            partial: BTreeSet::new(),
-            superseded: Vec::new(),
-        };
+        let mut tree =
+            Self { layout, size, open: Vec::new(), full: Vec::new(), partial: BTreeSet::new(), superseded: Vec::new() };
         let mut count = size;
         while count > 0 {
             let level = tree.open.len();
@@ -91,30 +89,28 @@ impl Growing {
             let hashes = std::mem::replace(&mut self.open[place], Vec::with_capacity(FULL));
             let Some(root) = perfect(&hashes) else { return };
             count /= FULL as u64;
-            self.full.push_back((TileId { level, n: count - 1, width: 256 }, hashes));
+            self.full.push((TileId { level, n: count - 1, width: 256 }, hashes));
             hash = root;
         }
     }
 
     /// Writes full tiles and the partial ones of this size, durable when this returns.
     pub(super) fn write(&mut self) -> Result<(), LogFault> {
-        let mut folders = BTreeSet::new();
-        while let Some((tile, hashes)) = self.full.front() {
-            write_tile(&self.layout.tile(tile), hashes, &mut folders)?;
-            self.full.pop_front();
+        let mut written = Written::default();
+        for (tile, hashes) in &self.full {
+            written.tile(self.layout.tile(tile), hashes)?;
         }
         let mut partial = BTreeSet::new();
         for (level, hashes) in self.open.iter().enumerate() {
             let Some(tile) = self.open_tile(level, hashes.len()) else { continue };
             let path = self.layout.tile(&tile);
             if !self.partial.contains(&path) {
-                write_tile(&path, hashes, &mut folders)?;
+                written.tile(path.clone(), hashes)?;
             }
             partial.insert(path);
         }
-        for folder in folders {
-            std::fs::File::open(&folder).and_then(|file| file.sync_all()).map_err(io("sync", &folder))?;
-        }
+        written.sync(self.layout.folder())?;
+        self.full.clear();
         self.superseded.extend(self.partial.difference(&partial).cloned());
         self.partial = partial;
         Ok(())
@@ -157,20 +153,46 @@ pub(super) fn read_tile(path: &Path, width: usize) -> Result<Vec<Hash>, LogFault
     Ok(hashes.iter().map(|hash| Hash(*hash)).collect())
 }
 
-/// Writes a tile and notes the folders whose names have changed.
-fn write_tile(path: &Path, hashes: &[Hash], folders: &mut BTreeSet<PathBuf>) -> Result<(), LogFault> {
-    let mut folder = path.parent();
-    let mut fresh = false;
-    while let Some(there) = folder.filter(|folder| !folder.exists()) {
-        fresh = true;
-        folders.insert(there.to_owned());
-        folder = there.parent();
+/// Files that are written and not yet durable.
+#[derive(Default)]
+struct Written {
+    files: Vec<(PathBuf, File)>,
+    /// Folders whose names have changed.
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Written {
+    /// So many files are made durable one by one; more of them by one flush of their file system, which costs less and
+    /// does not stand in the way of the lines' own flushes.
+    const FEW: usize = 16;
+
+    fn tile(&mut self, path: PathBuf, hashes: &[Hash]) -> Result<(), LogFault> {
+        if let Some(folder) = path.parent().filter(|folder| !self.folders.contains(*folder)) {
+            if !folder.exists() {
+                std::fs::create_dir_all(folder).map_err(io("create", folder))?;
+            }
+            self.folders.extend(folder.ancestors().take(MOST_GROUPS).map(Path::to_owned));
+        }
+        let mut file = File::create(&path).map_err(io("create", &path))?;
+        let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
+        file.write_all(&bytes).map_err(io("write", &path))?;
+        if self.files.len() <= Self::FEW {
+            self.files.push((path, file));
+        }
+        Ok(())
     }
-    folders.extend(folder.map(Path::to_owned));
-    folders.extend(path.parent().map(Path::to_owned));
-    if fresh && let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(io("create", folder))?;
+
+    fn sync(self, log: &Path) -> Result<(), LogFault> {
+        if self.files.len() > Self::FEW {
+            let folder = File::open(log).map_err(io("open", log))?;
+            return rustix::fs::syncfs(&folder).map_err(|errno| io("flush", log)(errno.into()));
+        }
+        for (path, file) in &self.files {
+            file.sync_data().map_err(io("write", path))?;
+        }
+        for folder in self.folders.iter().filter(|folder| folder.starts_with(log)) {
+            File::open(folder).and_then(|file| file.sync_all()).map_err(io("sync", folder))?;
+        }
+        Ok(())
     }
-    let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
-    durable::write(path, &bytes)
 }

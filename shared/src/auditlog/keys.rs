@@ -18,11 +18,14 @@ struct Validity {
 
 /// Every key that the newest checkpoint may be signed with: those of the file, and the one that signs from now on.
 pub(super) fn known(layout: &Layout, key: &SigningKey) -> Result<Vec<VerifyingKey>, LogFault> {
-    let mut keys = vec![key.verifying()];
-    for entry in read(layout)? {
-        keys.push(VerifyingKey::parse(&entry.vkey).map_err(|_| damaged(layout))?);
-    }
+    let mut keys = published(layout)?;
+    keys.push(key.verifying());
     Ok(keys)
+}
+
+/// The keys of the file.
+pub(super) fn published(layout: &Layout) -> Result<Vec<VerifyingKey>, LogFault> {
+    read(layout)?.iter().map(|entry| VerifyingKey::parse(&entry.vkey).map_err(|_| damaged(layout))).collect()
 }
 
 /// Adds the key that signs from now on; the one before it has signed until now.

@@ -123,7 +123,8 @@ impl Appender {
         self.lines += block.leaves.len() as u64;
         block.bytes.clear();
         let acts = block.acts.drain(..).map(|(index, line)| Told::Act(index, line));
-        let grown = Told::Grown(std::mem::take(&mut block.leaves));
+        let room = Vec::with_capacity(block.leaves.len());
+        let grown = Told::Grown(std::mem::replace(&mut block.leaves, room));
         acts.chain([grown]).try_for_each(|told| self.sealer.tell(told))
     }
 

@@ -1,5 +1,6 @@
 //! The audit log's files. No database, no broker: what stands here can be read without a running deployment.
 
+mod closer;
 mod closing;
 mod durable;
 mod entry;
@@ -13,6 +14,7 @@ pub mod line;
 mod log;
 pub mod note;
 mod packing;
+mod planning;
 mod recover;
 mod replay;
 mod retention;
@@ -30,6 +32,9 @@ pub use entry::{Entry, OPERATOR_ACTIONS, RETENTION_PRUNED};
 pub use fault::LogFault;
 pub use log::{Appender, AuditLog};
 pub use note::SigningKey;
+pub use planning::{
+    HOLD_PLACED, HOLD_RELEASED, Hold, HoldRecord, holds, newest_checkpoint, plan_prune, tenant_sequence,
+};
 pub use retention::PruneRecord;
 pub use sealer::{Sealed, Settings};
 pub use stager::{Block, Stager};

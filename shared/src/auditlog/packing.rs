@@ -1,75 +1,23 @@
-//! Compression of closed segments, by a thread of its own that nobody waits for.
+//! Compression of closed segments.
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 
 use super::durable::sync_folder_of;
 use super::fault::{LogFault, io};
-use super::layout::Layout;
-use crate::telemetry::chain;
 
 /// The level that costs least for what it saves: lines are alike.
 const LEVEL: i32 = 3;
 /// Bytes between two looks whether to stop.
 const PIECE: usize = 1 << 20;
 
-/// The thread that compresses.
-pub(super) struct Packer {
-    queue: Sender<u64>,
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
-
-impl Packer {
-    /// Starts with the segments that an earlier process may have left.
-    pub(super) fn start(layout: Layout, left: impl Iterator<Item = u64>) -> Result<Self, LogFault> {
-        let (queue, inbox) = channel();
-        for first in left {
-            // Nobody can have closed the channel yet.
-            let _ = queue.send(first);
-        }
-        let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, folder) = (Arc::clone(&stop), layout.segments_dir());
-        let thread = std::thread::Builder::new()
-            .name("audit packer".to_owned())
-            .spawn(move || run(&layout, &inbox, &stopped))
-            .map_err(io("start a thread for", &folder))?;
-        Ok(Self { queue, stop, thread })
-    }
-
-    /// Compresses a closed segment some time.
-    pub(super) fn pack(&self, first: u64) -> Result<(), LogFault> {
-        self.queue.send(first).map_err(|_| LogFault::Died)
-    }
-
-    /// Leaves what it is at as it was.
-    pub(super) fn stop(self) -> Result<(), LogFault> {
-        self.stop.store(true, Ordering::Relaxed);
-        drop(self.queue);
-        self.thread.join().map_err(|_| LogFault::Died)
-    }
-}
-
-fn run(layout: &Layout, inbox: &Receiver<u64>, stop: &AtomicBool) {
-    while let Ok(first) = inbox.recv() {
-        if stop.load(Ordering::Relaxed) {
-            return;
-        }
-        // The raw file stays where it is, and the next start tries again.
-        if let Err(fault) = pack(&layout.segment(first), &layout.closed(first), stop) {
-            tracing::error!(error = chain(&fault), "a closed segment could not be compressed");
-        }
-    }
-}
-
-/// The raw file goes when the compressed one is durable.
-fn pack(raw: &Path, packed: &Path, stop: &AtomicBool) -> Result<(), LogFault> {
+/// Compresses a closed segment; the raw file goes when the compressed one is durable. Told to stop, it leaves everything
+/// as it was.
+pub(super) fn pack(raw: &Path, packed: &Path, stop: &AtomicBool) -> Result<(), LogFault> {
     if !packed.exists() {
+        // Retention may have dropped it.
         if !raw.exists() {
             return Ok(());
         }

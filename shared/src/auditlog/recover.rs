@@ -6,7 +6,8 @@ use std::path::Path;
 
 use time::OffsetDateTime;
 
-use super::closing::Closer;
+use super::closer::{Closer, Word};
+use super::closing::Closing;
 use super::durable::{Journal, whole_lines, whole_notes};
 use super::fault::{LogFault, io};
 use super::growing::Growing;
@@ -232,13 +233,14 @@ impl Start {
             // A crash came between the ledger and the heads.
             replayed.closed_heads.save(&heads_file(&layout), closed)?;
         }
-        let mut closer = Closer::new(layout.clone(), found.ledger, (closed, replayed.closed_heads), retention)?;
+        let closing = Closing::new(layout.clone(), found.ledger, (closed, replayed.closed_heads), retention)?;
+        let closer = Closer::start(closing)?;
         let (_, unlisted) = replayed.spans.split_last().unwrap_or((&open, &[]));
         for span in unlisted {
-            closer.closed(span.first, span.lines);
+            closer.tell(Word::Closed(span.first, span.lines))?;
         }
         for (index, line) in replayed.acts {
-            closer.act(index, line);
+            closer.tell(Word::Act(index, line))?;
         }
         let sealer: Handle = Sealer::new(settings, layout.clone(), tree, newest, closer)?.start()?;
         let began = open.times.map_or(now, |(_, newest)| newest.min(now));

@@ -130,7 +130,7 @@ impl Retention {
     pub(super) fn work(&mut self, sealed: u64, heads: u64, ledger: &[Closed]) -> Result<(), LogFault> {
         while let Some((index, line)) = self.asked.front().filter(|(index, _)| *index < sealed) {
             let now = Timestamp::new(OffsetDateTime::now_utc());
-            match record_of(line).filter(|record| self.allows(record, heads, ledger, now)) {
+            match record_of(line).filter(|record| record.to <= heads && self.allows(record, sealed, ledger, now)) {
                 Some(record) => {
                     let kept = Kept { index: *index, line: String::from_utf8_lossy(line).into_owned() };
                     let text = serde_json::to_vec(&kept)
@@ -154,9 +154,9 @@ impl Retention {
     }
 
     /// Does the record say what this log, and not who sent it, finds to be so?
-    fn allows(&self, record: &PruneRecord, heads: u64, ledger: &[Closed], now: Timestamp) -> bool {
+    fn allows(&self, record: &PruneRecord, sealed: u64, ledger: &[Closed], now: Timestamp) -> bool {
         let seconds = record.days.saturating_mul(86_400);
-        let planned = PruneRecord::plan(ledger, self.dropped, heads, record.root_before.clone(), record.days, now);
+        let planned = PruneRecord::plan(ledger, self.dropped, sealed, record.root_before.clone(), record.days, now);
         // Time has passed since the plan was made, so more may go by now than the record says.
         let within = planned.is_some_and(|planned| {
             planned.from == record.from

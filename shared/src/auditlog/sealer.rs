@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
-use super::closing::Closer;
+use super::closer::{Closer, Word};
 use super::durable::{self, Journal, whole_notes};
 use super::fault::LogFault;
 use super::growing::Growing;
@@ -41,12 +41,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The bounds of a real deployment.
-    pub fn new(name: String, key: SigningKey, retention: Duration) -> Self {
+    /// A checkpoint a second for a log that grows, one an hour for one that does not.
+    pub fn new(name: String, key: SigningKey, segment_bytes: u64, retention: Duration) -> Self {
         Self {
             name,
             key,
-            segment_bytes: 64 << 20,
+            segment_bytes,
             checkpoint_every: Duration::from_secs(1),
             heartbeat_every: Duration::from_secs(3_600),
             retention,
@@ -169,11 +169,11 @@ impl Sealer {
         loop {
             match inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Told::Grown(leaves)) => leaves.into_iter().for_each(|leaf| self.tree.push(leaf)),
-                Ok(Told::Act(index, line)) => self.closer.act(index, line),
-                Ok(Told::Closed(first, lines)) => self.closer.closed(first, lines),
+                Ok(Told::Act(index, line)) => self.closer.tell(Word::Act(index, line))?,
+                Ok(Told::Closed(first, lines)) => self.closer.tell(Word::Closed(first, lines))?,
                 Ok(Told::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     self.attempt(true)?;
-                    return self.closer.finish();
+                    return self.closer.stop();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -202,8 +202,7 @@ impl Sealer {
         if self.is_due(now, last)? {
             self.seal(now)?;
         }
-        let sealed = self.newest.as_ref().map_or(0, |newest| newest.size);
-        self.closer.work(sealed)
+        self.closer.tell(Word::Sealed(self.newest.as_ref().map_or(0, |newest| newest.size)))
     }
 
     fn is_due(&self, now: Timestamp, last: bool) -> Result<bool, LogFault> {

@@ -21,6 +21,8 @@ pub struct ComplianceConfig {
     pub audit_log_key: Option<SigningKey>,
     /// Where checkpoints are copied to, off this host.
     pub checkpoint_copy: Option<CheckpointCopy>,
+    /// A segment of the log that has reached so many bytes is closed.
+    pub audit_segment_bytes: u64,
     /// How long lines are kept.
     pub retention: Duration,
     /// For how many days lines can be searched; `None` when they are not indexed.
@@ -40,6 +42,8 @@ pub enum CheckpointCopy {
 
 /// Days for which lines are kept, where nothing else is said.
 const RETENTION_DAYS: u64 = 365;
+/// Bytes of a segment, where nothing else is said.
+const SEGMENT_BYTES: u64 = 64 << 20;
 /// A hundred years.
 const LONGEST_RETENTION: u64 = 36_500;
 
@@ -70,6 +74,7 @@ impl ComplianceConfig {
             audit_log_name,
             audit_log_key,
             checkpoint_copy,
+            audit_segment_bytes: s.number("audit_segment_bytes", SEGMENT_BYTES, 4_096..=1 << 30),
             retention: Duration::from_secs(days * 86_400),
             audit_index_days: index_days(s),
             event_id_key: key.and_then(|key| AuditEventKey::new(key.expose_secret())),

@@ -1,22 +1,36 @@
 //! `millrace audit`: what an operator does with the audit log. One command a file.
 
+mod hold;
 mod keygen;
+mod prune;
 mod reconcile;
 mod reindex;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use millrace::config::Config;
 use millrace::contract::Contract;
 
 use crate::CommandFault;
+use crate::operator::Usage;
 use crate::screen::Screen;
+
+/// Kind of target in audit lines.
+const LOG: &str = "audit_log";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Audit {
     /// Make a key that signs the log's checkpoints.
     #[command(after_help = keygen::EXAMPLE)]
     Keygen(keygen::Keygen),
+    /// Have old segments dropped, whole and on record.
+    #[command(after_help = prune::EXAMPLE)]
+    Prune(prune::Prune),
+    /// Legal holds: place, release, list.
+    #[command(subcommand, after_help = hold::EXAMPLE)]
+    Hold(hold::Hold),
     /// Compare the log with the database: every settled message has exactly one line, and no line lacks its message.
     #[command(after_help = reconcile::ABOUT)]
     Reconcile(reconcile::Reconcile),
@@ -29,8 +43,19 @@ impl Audit {
     pub(crate) async fn run(&self, contract: Contract, screen: &Screen) -> Result<ExitCode, CommandFault> {
         match self {
             Self::Keygen(keygen) => keygen.run(screen).map(|()| ExitCode::SUCCESS),
+            Self::Prune(prune) => prune.run(contract, screen).await.map(|()| ExitCode::SUCCESS),
+            Self::Hold(hold) => hold.run(contract, screen).await.map(|()| ExitCode::SUCCESS),
             Self::Reconcile(reconcile) => reconcile.run(contract, screen).await,
             Self::Reindex(reindex) => reindex.run(contract, screen).await.map(|()| ExitCode::SUCCESS),
         }
     }
+}
+
+/// The folder of the log that the configuration names.
+fn folder(config: &Config) -> Result<&Path, Usage> {
+    let folder = config.compliance.audit_log_path.as_path();
+    if folder.as_os_str().is_empty() {
+        return Err(Usage("compliance.audit_log_path is missing: it names the folder of the audit log".to_owned()));
+    }
+    Ok(folder)
 }

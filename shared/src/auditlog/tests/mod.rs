@@ -47,9 +47,8 @@ impl Bed {
     fn settings(&self) -> Settings {
         let retention = Duration::from_secs(86_400);
         Settings {
-            segment_bytes: self.segment_bytes,
             checkpoint_every: Duration::from_millis(5),
-            ..Settings::new(NAME.to_owned(), self.key.clone(), retention)
+            ..Settings::new(NAME.to_owned(), self.key.clone(), self.segment_bytes, retention)
         }
     }
 
