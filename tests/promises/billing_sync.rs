@@ -66,6 +66,7 @@ async fn what_the_provider_could_not_deliver_is_applied_once_and_what_was_delive
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_without_a_key_or_an_ingress_says_what_to_do() {
     let world = World::new().await;
+    let programs = ["millrace-relay", "millrace-audit"].map(|program| world.start(program));
     let stripe = StripeStandIn::start().await;
     stripe.is_in_trouble(401, None);
     let (code, lines) = billing(&world, &stripe, "http://127.0.0.1:1", &["sync", "--dry-run"]).await;
@@ -76,6 +77,7 @@ async fn a_sync_without_a_key_or_an_ingress_says_what_to_do() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("billing.api.secret_key_file"), "{said}");
     world.finish(Left::default()).await;
+    drop(programs);
 }
 
 #[tokio::test(flavor = "multi_thread")]
