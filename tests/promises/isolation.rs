@@ -21,8 +21,8 @@ async fn seed(world: &World) {
             "tenants (org_id, name) VALUES ($1, 'Some Inc')",
             "subscriptions (org_id, provider, subscription_id, status, status_since, last_created, last_rank)
              VALUES ($1, 'stripe', 'sub_' || $1, 'active', now(), now(), 0)",
-            "invoices (org_id, provider, invoice_id, status, amount_due, amount_paid, currency)
-             VALUES ($1, 'stripe', 'in_' || $1, 'paid', 100, 100, 'eur')",
+            "invoices (org_id, provider, invoice_id, status, amount_due, amount_paid, currency, rank, state_created)
+             VALUES ($1, 'stripe', 'in_' || $1, 'paid', 100, 100, 'eur', 4, now())",
             "entitlements (org_id, id, feature, kind, value, source)
              VALUES ($1, gen_random_uuid(), 'projects', 'limit', '7', 'override')",
             "usage_counters (org_id, metric, used) VALUES ($1, 'projects', 1)",
