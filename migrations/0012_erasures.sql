@@ -262,3 +262,6 @@ SELECT millrace.tag('engine.inbox_' || g, '{key,holder,org_id,publisher,claimed_
   'pii: none, hashes and ids of messages; export: no, the engine''s memory') FROM unnest('{a,b,c}'::text[]) AS g;
 SELECT millrace.tag('engine.inbox_turn', '{generation,since,one}', 'pii: none, of the engine; export: no, of no tenant');
 SELECT millrace.tag('engine.relay_turn', '{turn}', 'pii: none, of the engine; export: no, of no tenant');
+SELECT millrace.tag('app.audit_index', '{org_id,timestamp,tenant_seq,event_id,actor,action,resource_type,resource_id,outcome,code,segment,byte_offset,byte_length}',
+  'pii: none, the audit log''s own words, which name people by pseudonyms');
+SELECT millrace.tag('engine.audit_index_position', '{lines,segment,byte_offset,one}', 'pii: none, of the engine; export: no, of no tenant');

@@ -93,11 +93,13 @@ impl Edge {
             .auditing(contract, &signer);
         let dialer = Dialer::new(&config.amqp, BrokerUser::Ingress, "millrace-ingress")?;
         let publisher = Publisher::start(dialer, config.http.publish_timeout);
+        let reads = Reads::new(&config.database, contract.roles().clone())?;
+        let indexed = config.compliance.audit_index_days.is_some();
         Ok(Self {
             routes,
             enqueue: Enqueue::new(signer, config.publishers.keyring().clone(), publisher),
             authenticator: Authenticator::new(&config.issuers)?,
-            reads: Reads::new(&config.database, contract.roles().clone())?,
+            reads: if indexed { reads } else { reads.without_audit_index() },
             rates: Rates::new(&config.limits),
             roles: contract.roles().clone(),
             http: config.http.clone(),
@@ -202,6 +204,7 @@ impl Edge {
                 Rows::Members => self.reads.members(asks, query).await,
                 Rows::Billing => self.reads.billing(asks, query).await,
                 Rows::Limits => self.reads.limits(asks, query).await,
+                Rows::Audit => self.reads.audit(asks, query).await,
             }
         };
         let found = bounded(look).await;

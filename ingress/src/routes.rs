@@ -8,7 +8,7 @@
 //! | `POST` | `/api/compliance/erase` | the command `compliance.erase` |
 //! | `GET` | `/api/operations/{id}` | what became of a command |
 //! | `GET` | `/api/operations/{id}/certificate` | the document that an erasure ended with |
-//! | `GET` | `/api/projects`, `/api/settings`, `/api/members`, `/api/billing`, `/api/limits` | the tenant's rows |
+//! | `GET` | `/api/projects`, `/api/settings`, `/api/members`, `/api/billing`, `/api/limits`, `/api/audit` | the tenant's rows |
 //!
 //! Paths are compared as transmitted: a percent-encoded or doubled character is another path. Webhooks and commands ignore the query.
 
@@ -53,10 +53,11 @@ pub(crate) enum Rows {
     Members,
     Billing,
     Limits,
+    Audit,
 }
 
 impl Rows {
-    const ALL: [Self; 5] = [Self::Projects, Self::Settings, Self::Members, Self::Billing, Self::Limits];
+    const ALL: [Self; 6] = [Self::Projects, Self::Settings, Self::Members, Self::Billing, Self::Limits, Self::Audit];
 
     fn path(self) -> &'static str {
         match self {
@@ -65,6 +66,7 @@ impl Rows {
             Self::Members => "/api/members",
             Self::Billing => "/api/billing",
             Self::Limits => "/api/limits",
+            Self::Audit => "/api/audit",
         }
     }
 
@@ -76,6 +78,7 @@ impl Rows {
             Self::Members => "members.read",
             Self::Billing => "billing.read",
             Self::Limits => "limits.read",
+            Self::Audit => "audit.read",
         }
     }
 }

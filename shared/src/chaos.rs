@@ -32,6 +32,18 @@ pub(crate) enum Point {
     BeforeAck,
     /// Committed outbox rows are about to be published.
     BeforePublish,
+    /// Audit lines are in the file and perhaps not on the disk.
+    AfterWrite,
+    /// Audit lines are durable; the broker does not know.
+    AfterSync,
+    /// A checkpoint of the audit log is about to be made.
+    BeforeCheckpoint,
+    /// It is in the history and not yet the newest.
+    AfterHistory,
+    /// The next segment is there; the one before it is not in the ledger.
+    AfterRotation,
+    /// The ledger has a closed segment; the tenants' heads do not.
+    AfterLedger,
 }
 
 /// A guard that can be taken away, to see that its absence is noticed.

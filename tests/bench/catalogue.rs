@@ -90,6 +90,10 @@ pub(crate) const FIGURES: &[Figure] = &[
     figure("h.worker.peak", Part::Memory, Unit::MiB, "worker, highest ever resident"),
     figure("h.relay.peak", Part::Memory, Unit::MiB, "relay, highest ever resident"),
     figure("h.audit.peak", Part::Memory, Unit::MiB, "audit worker, highest ever resident"),
+    figure("i.log", Part::Append, Unit::PerSecond, "audit messages in memory to durable lines in a tree"),
+    figure("i.plain", Part::Append, Unit::PerSecond, "plain append of the same lines, one fdatasync a batch"),
+    figure("i.first", Part::Append, Unit::Count, "the ratio of both over the first tenth"),
+    figure("i.last", Part::Append, Unit::Count, "the ratio of both over the last tenth"),
 ];
 
 /// What a figure, or the ratio of two, has to be.
@@ -150,6 +154,8 @@ pub(crate) const MARKS: &[Mark] = &[
     ratio("(f): quiet p99 without lanes beside with", "f.off.p99", "f.flood.p99", Bound::AtLeast(VISIBLY)),
     ratio("(g): long history beside none", "g.full", "g.empty", Bound::AtLeast(0.9)),
     plain("(h): ingress, in MiB", "h.ingress.peak", Bound::Below(64.0)),
+    ratio("(i): audit log beside a plain append", "i.log", "i.plain", Bound::AtLeast(0.5)),
+    ratio("(i): the last tenth of the lines beside the first", "i.last", "i.first", Bound::AtLeast(0.9)),
 ];
 
 #[cfg(test)]

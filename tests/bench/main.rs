@@ -1,5 +1,6 @@
 //! `deploy/bench`: how fast, beside what, on this machine. One file a part; every figure is in [`catalogue`].
 
+mod append;
 mod audit_watch;
 mod bare;
 mod bed;
@@ -149,6 +150,7 @@ async fn run_part(part: Part, bench: &mut Bench, figures: &mut Figures) {
         Part::Latency => latency::measure(bench, figures).await,
         Part::Fairness => fairness::measure(bench, figures).await,
         Part::History => history::measure(bench, figures).await,
+        Part::Append => append::measure(bench, figures).await,
         Part::Memory => memory::measure(bench, figures).await,
     }
 }

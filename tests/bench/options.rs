@@ -71,6 +71,9 @@ pub(crate) enum Part {
     /// Memory of each process
     #[value(name = "h")]
     Memory,
+    /// The audit log's writer beside a plain append
+    #[value(name = "i")]
+    Append,
 }
 
 impl Part {
@@ -115,6 +118,8 @@ pub(crate) struct Sizes {
     /// Open connections of (h), and commands sent over each.
     pub(crate) open: usize,
     pub(crate) commands_each: usize,
+    /// Lines of (i).
+    pub(crate) lines: usize,
 }
 
 impl Sizes {
@@ -139,6 +144,7 @@ impl Sizes {
             history: 10_000_000,
             open: 1_000,
             commands_each: 10,
+            lines: 10_240_000,
         }
     }
 
@@ -159,6 +165,7 @@ impl Sizes {
             history: 100_000,
             open: 100,
             commands_each: 3,
+            lines: 102_400,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The harness: private servers for the whole run, and a world of its own (database, vhost, keys, processes) for each
 //! test. What a test starts dies with the test process, even if that is killed.
 
+mod audit_copy;
+mod audit_files;
 mod await_until;
 mod broker;
 mod caller;
@@ -21,6 +23,8 @@ mod sql;
 mod stripe;
 mod world;
 
+pub use audit_copy::AuditCopy;
+pub use audit_files::{audit_holds, audit_text};
 pub use await_until::eventually;
 pub use broker::properties;
 pub use caller::{Caller, sealed, sign};

@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hyper::Method;
 use lapin::BasicProperties;
+use millrace::auditlog::SigningKey;
 use millrace::config::{Config, Process, start};
 use millrace::contract::{Exchange, Topology, WireMessage};
 use millrace_cli::{BrokerAdmin, apply_topology, bootstrap, migrate};
+use secrecy::ExposeSecret as _;
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
+use crate::audit_files::audit_holds;
 use crate::broker::{Broker, properties};
 use crate::caller::ISSUER_SECRET;
 use crate::http::{Answer, HttpClient};
@@ -125,10 +128,12 @@ impl World {
         }
         // Logins are the cluster's and the broker's, shared by every world on them.
         let brokers = ["amqp-ingress", "amqp-worker", "amqp-relay", "amqp-audit"];
-        for name in brokers.into_iter().chain(["db-app", "db-relay", "db-reader", "db-migrator"]) {
+        for name in brokers.into_iter().chain(["db-app", "db-relay", "db-reader", "db-indexer", "db-migrator"]) {
             std::fs::write(keys.join(name), "only for tests\n").expect("a password");
         }
         std::fs::write(keys.join("issuer"), ISSUER_SECRET).expect("a secret");
+        let log_key = SigningKey::generate(&format!("{}/audit", self.name)).expect("a name").render();
+        std::fs::write(keys.join("audit-log"), log_key.expose_secret()).expect("a key");
         for name in ["amqp-crm", "amqp-ledger"] {
             std::fs::write(keys.join(name), "only for tests\n").expect("a password");
         }
@@ -323,33 +328,9 @@ impl World {
         format!("postgres://{role}:only%20for%20tests@127.0.0.1:{port}/{}", self.name)
     }
 
-    /// The audit log's file.
-    pub fn audit_file(&self) -> PathBuf {
-        self.folder.path().join("audit/seg/00000000000000000000.jsonl")
-    }
-
-    /// The audit lines, parsed. A last one without its line feed is not written yet.
-    ///
-    /// # Panics
-    /// When a line is no JSON.
-    pub fn lines(&self) -> Vec<serde_json::Value> {
-        let text = std::fs::read_to_string(self.audit_file()).unwrap_or_default();
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
-    }
-
-    /// How many audit lines of messages have this outcome; operators' own acts are not counted.
-    pub fn lines_with(&self, outcome: &str) -> usize {
-        let by_operator =
-            |line: &serde_json::Value| line["actor_id"].as_str().is_some_and(|a| a.starts_with("operator:"));
-        self.lines().iter().filter(|line| line["outcome"] == outcome && !by_operator(line)).count()
-    }
-
-    /// Waits for a number of lines with an outcome.
-    pub async fn until_lines(&self, outcome: &str, wanted: usize) {
-        eventually(&format!("{wanted} {outcome} lines"), async || (self.lines_with(outcome) >= wanted).then_some(()))
-            .await;
-        assert_eq!(self.lines_with(outcome), wanted, "more {outcome} lines than settlements");
+    /// The audit log's folder.
+    pub fn audit_folder(&self) -> PathBuf {
+        self.folder.path().join("audit")
     }
 
     /// Puts a message into a worker's main queue as it stands, sealed or not.
@@ -472,6 +453,7 @@ impl World {
         };
         assert_eq!(found, left);
         self.check_facts();
+        audit_holds(&self.audit_folder());
     }
 }
 

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use millrace::auditlog::SigningKey;
 use millrace::config::{ConfigFault, Environment, Process, StartFault, start};
 use millrace_tests::{Program, binary, eventually};
+use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 /// Every process of a deployment, and the command that checks for all of them.
@@ -33,13 +35,15 @@ impl Folder {
             std::fs::write(folder.path().join("keys").join(name), format!("{:064x}\n", number + 1)).expect("a key");
         }
         let brokers = ["amqp-ingress", "amqp-worker", "amqp-relay", "amqp-audit"];
-        let databases = ["db-app", "db-relay", "db-reader", "db-migrator"];
+        let databases = ["db-app", "db-relay", "db-reader", "db-indexer", "db-migrator"];
         for name in
             brokers.into_iter().chain(databases).chain(["stripe-1", "stripe-2", "not-hex", "amqp-crm", "amqp-ledger"])
         {
             std::fs::write(folder.path().join("keys").join(name), format!("{SECRET}\n")).expect("a secret");
         }
         std::fs::write(folder.path().join("keys/issuer"), SECRET.repeat(8)).expect("a secret");
+        let log_key = SigningKey::generate("x/audit").expect("a name").render();
+        std::fs::write(folder.path().join("keys/audit-log"), log_key.expose_secret()).expect("a key");
         let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
         let this = Self { folder, ports };
         this.write(toml);
@@ -165,7 +169,7 @@ fn own(program: &str) -> &'static [&'static str] {
             "compliance.event_id_key",
         ],
         "millrace-relay" => &["amqp.logins.relay.password", "database.logins.relay.password"],
-        "millrace-audit" => &["amqp.logins.audit.password", "compliance.audit_log_path"],
+        "millrace-audit" => &["amqp.logins.audit.password", "compliance.audit_log_key", "compliance.audit_log_path"],
         _ => &["database.logins.migrator.password", "publishers.operator"],
     }
 }
@@ -222,6 +226,21 @@ async fn the_ingress_asks_for_what_reads_need_only_where_a_reader_is_configured(
     folder.change("reader = { password_file = \"keys/db-reader\" }\n", "");
     let ended = folder.run("millrace-ingress").await;
     assert_eq!(ended.code, 70, "without a reader it starts: {}", ended.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_worker_asks_for_a_database_only_where_an_indexer_is_configured() {
+    let folder = Folder::sound();
+    folder.change("admin_listen = \"127.0.0.1:0\"", "admin_listen = \"{admin}\"");
+    folder.change("url = \"postgres://127.0.0.1:9/x\"\n", "");
+    folder.change("audit_log_path =", "audit_index_days = 4000\naudit_log_path =");
+    let ended = folder.run("millrace-audit").await;
+    let wanted = ["compliance.audit_index_days", "database.url"].map(str::to_owned);
+    assert_eq!((ended.code, ended.places()), (64, BTreeSet::from(wanted)), "{}", ended.err);
+    folder.change("audit_index_days = 4000", "audit_index_days = 0");
+    folder.change("indexer = { password_file = \"keys/db-indexer\" }\n", "");
+    let ended = folder.run("millrace-audit").await;
+    assert_eq!(ended.code, 70, "without an indexer it starts: {}", ended.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -93,7 +93,7 @@ fn asked(path: &str, method: &Method, operation: &str) -> Vec<Asked> {
         for caller in &callers {
             all.push(plain(vec![bearer(caller)], b"", &real));
         }
-        for query in ["?limit=1", "?limit=0", "?after=x", "?wait=0", "?wait=99", "?other=1"] {
+        for query in ["?limit=1", "?limit=0", "?after=x", "?wait=0", "?wait=99", "?other=1", "?outcome=x", "?actor=a"] {
             all.push(plain(vec![bearer(&callers[0])], b"", &format!("{real}{query}")));
         }
         all.push(plain(vec![bearer(&callers[0])], b"", &real.replace(operation, "op_x")));

@@ -1,5 +1,6 @@
 //! A tenant reads its own rows and nobody else's, as far as role and standing go, and accepting needs none of it.
 
+mod audit;
 mod operations;
 mod outages;
 mod paging;
@@ -14,7 +15,7 @@ use sqlx::AssertSqlSafe;
 
 /// The second in which every token here was issued.
 const IAT: i64 = 1_700_000_000;
-/// Every route but the operations, which take an id.
+/// Every route but the operations, which take an id, and the audit log, which is for administrators.
 const ROUTES: [&str; 5] = ["projects", "members", "settings", "billing", "limits"];
 
 /// Somebody with a token.
@@ -45,6 +46,7 @@ impl Asker {
             "settings" => reads.settings(self.reader(), None).await,
             "billing" => reads.billing(self.reader(), None).await,
             "limits" => reads.limits(self.reader(), None).await,
+            "audit" => reads.audit(self.reader(), None).await,
             _ => self.operation(reads, &format!("m_{}", self.org), 0).await,
         }
     }
@@ -91,7 +93,10 @@ async fn seed(world: &World, org: &str) {
             VALUES ('ORG', gen_random_uuid(), 'marker_ORG', 'bool', 'true', 'override');
         INSERT INTO engine.operations
             (org_id, publisher, message_id, command, outcome, resource_type, resource_id, settled_at)
-            VALUES ('ORG', 'ingress', 'm_ORG', 'projects.create', 'applied', 'project', 'marker_ORG', now());";
+            VALUES ('ORG', 'ingress', 'm_ORG', 'projects.create', 'applied', 'project', 'marker_ORG', now());
+        INSERT INTO app.audit_index (org_id, timestamp, tenant_seq, event_id, actor, action, resource_type, resource_id,
+            outcome, segment, byte_offset, byte_length)
+            VALUES ('ORG', now(), 1, gen_random_uuid(), 'user:u', 'projects.create', 'project', 'marker_ORG', 'applied', 0, 0, 9);";
     sql(world, &rows.replace("ORG", org)).await;
 }
 
@@ -103,7 +108,7 @@ async fn every_route_shows_the_rows_of_its_tenant_and_of_no_other() {
     }
     let reads = reads(&world);
     for (own, other) in [("acme", "globex"), ("globex", "acme")] {
-        for route in ROUTES.into_iter().chain(["operations"]) {
+        for route in ROUTES.into_iter().chain(["operations", "audit"]) {
             let shown = Asker::admin(own).get(&reads, route).await.expect(route).to_string();
             assert!(shown.contains(&format!("marker_{own}")), "{route} of {own}: {shown}");
             assert!(!shown.contains(other), "{route} of {own} shows {other}: {shown}");
@@ -140,10 +145,9 @@ async fn what_is_shown_has_the_shape_that_is_promised() {
         { "feature": "support", "kind": "config", "value": "community", "source": "plan" },
     ] });
     assert_eq!(acme.get(&reads, "limits").await.expect("limits"), limits);
-    let billing =
-        json!({ "plan": "free", "access": "grace", "unpaid_since": "2026-01-02T03:04:05Z", "subscriptions": [] });
+    let billing = json!({ "plan": "free", "access": "grace", "unpaid_since": "2026-01-02T03:04:05Z", "subscriptions": [], "fees": [] });
     assert_eq!(acme.get(&reads, "billing").await.expect("billing"), billing);
-    let billing = json!({ "plan": "gone", "access": "full", "unpaid_since": null, "subscriptions": [] });
+    let billing = json!({ "plan": "gone", "access": "full", "unpaid_since": null, "subscriptions": [], "fees": [] });
     assert_eq!(bare.get(&reads, "billing").await.expect("billing"), billing);
     assert_eq!(bare.get(&reads, "settings").await.expect("settings"), json!({ "entries": {}, "version": 0 }));
     for route in ["projects", "members", "limits"] {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 /// Named in the matrix; `none` has no role claim, `owner` is a role nobody knows.
 const PRINCIPALS: [&str; 7] = ["admin", "editor", "viewer", "none", "owner", "service admin", "service viewer"];
-const READS: [&str; 5] = ["projects", "settings", "members", "billing", "limits"];
+const READS: [&str; 6] = ["projects", "settings", "members", "billing", "limits", "audit"];
 const PROJECT: &str = "00000000-0000-7000-8000-000000000001";
 
 fn principal(name: &str, org: &str) -> Caller {

@@ -8,7 +8,7 @@ use std::process::Output;
 use hyper::Method;
 use lapin::ConnectionProperties;
 use millrace_cli::local::{Guard, Place};
-use millrace_tests::{HttpClient, Sample, binary, eventually, run_cli, signature};
+use millrace_tests::{HttpClient, Sample, audit_text, binary, eventually, run_cli, signature};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -183,7 +183,7 @@ async fn variables_are_true(stack: &Stack) {
     assert_eq!(role, "millrace_app");
     let broker = lapin::Connection::connect(&env["MILLRACE_AMQP_URL"], ConnectionProperties::default()).await;
     broker.expect("the broker").create_channel().await.expect("a channel");
-    let log = std::fs::read_to_string(&env["MILLRACE_AUDIT_LOG"]).expect("the audit log");
+    let log = audit_text(Path::new(&env["MILLRACE_AUDIT_LOG"]));
     assert!(log.contains(&stack.events().await[0]), "{log}");
     assert!(stack.is_ready().await);
     let (status, id) = stack.post(&env["MILLRACE_STRIPE_SECRET"]).await;
@@ -278,7 +278,6 @@ async fn a_worker_that_dies_is_started_again() {
     let (status, event) = stack.post(&secret).await;
     assert_eq!(status, 200);
     let log = PathBuf::from(&stack.env()["MILLRACE_AUDIT_LOG"]);
-    let said = |log: &Path| std::fs::read_to_string(log).expect("the audit log").contains(&event);
-    eventually("the audit line", async || said(&log).then_some(())).await;
+    eventually("the audit line", async || audit_text(&log).contains(&event).then_some(())).await;
     purged(&stack).await;
 }

@@ -5,11 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use millrace::amqp::Dialer;
-use millrace::config::Process;
+use millrace::auditlog::{AuditLog, Sealed, Settings};
+use millrace::config::{Config, DatabaseUser, Environment, Process};
 use millrace::contract::{BrokerUser, Contract};
-use millrace::lifecycle::{Booted, ProcessFault, ReadyCheck, announce, run_process, serve_admin};
+use millrace::db::IndexerPool;
+use millrace::lifecycle::{Booted, Drain, ProcessFault, ReadyCheck, announce, run_process, serve_admin};
+use millrace::pipeline::AuditIndexer;
+use millrace::telemetry::{chain, fields};
+use tokio::sync::watch;
 
-use crate::audit::{self, Writer};
+use crate::audit::{self, Copier, Writer};
 
 const ABOUT: &str = "Appends sealed audit events to the audit log, one line each, durable before they are acked";
 
@@ -27,10 +32,59 @@ async fn work(booted: Booted) -> Result<(), ProcessFault> {
     announce(None, admin);
     tracing::info!(admin = %admin, log = %config.compliance.audit_log_path.display(), "audit worker runs");
     let dialer = Dialer::new(&config.amqp, BrokerUser::Audit, "millrace-audit")?;
-    let Some(log) = audit::open(&config.compliance.audit_log_path, &drain).await? else { return Ok(()) };
+    let compliance = &config.compliance;
+    let Some(key) = compliance.audit_log_key.clone() else { return Err("no key signs the audit log".into()) };
+    let settings =
+        Settings::new(compliance.audit_log_name.clone(), key, compliance.audit_segment_bytes, compliance.retention);
+    let Some(log) = audit::open(&compliance.audit_log_path, &settings, &drain).await? else { return Ok(()) };
+    let sealed = log.sealed();
+    let copying = copier(&config, &log).map(|copier| tokio::spawn(copier.follow(drain.clone())));
+    index(&config, &drain);
     let mut writer = Writer::new(log);
-    audit::consume(&mut writer, config.publishers.keyring(), &dialer, &drain, &writing).await?;
+    tokio::select! {
+        ended = audit::consume(&mut writer, config.publishers.keyring(), &dialer, &drain, &writing) => ended?,
+        // Closing says why.
+        () = ended(sealed) => {}
+    }
+    writer.close().await?;
+    if let Some(copying) = copying {
+        drain.begin();
+        copying.await?.farewell().await;
+    }
     Ok(())
+}
+
+/// Follows the log beside the writer, if `[database.logins.indexer]` is configured. Nothing of it reaches the writer.
+fn index(config: &Config, drain: &Drain) {
+    if !config.database.logins.contains_key(&DatabaseUser::Indexer) {
+        return;
+    }
+    let (folder, days) = (config.compliance.audit_log_path.clone(), config.compliance.audit_index_days);
+    match IndexerPool::new(&config.database) {
+        Ok(pool) => {
+            let (indexer, drain) = (AuditIndexer::new(pool, folder, days), drain.clone());
+            tokio::spawn(async move { indexer.run(&drain).await });
+        }
+        Err(fault) => tracing::error!(error = chain(&fault), "the audit log is not indexed"),
+    }
+}
+
+/// Resolves when the thread that signs checkpoints has ended.
+async fn ended(mut sealed: watch::Receiver<Option<Sealed>>) {
+    while sealed.changed().await.is_ok() {}
+}
+
+/// Whoever copies checkpoints off this host. Production without one is told so, loudly.
+fn copier(config: &Config, log: &AuditLog) -> Option<Copier> {
+    let target = config.compliance.checkpoint_copy.clone();
+    metrics::gauge!(fields::AUDIT_COPY_CONFIGURED).set(if target.is_some() { 1.0 } else { 0.0 });
+    if target.is_none() && config.observability.environment == Environment::Production {
+        tracing::error!(
+            "checkpoints are not copied off this host: whoever owns it can rewrite the log unseen; set \
+             compliance.checkpoint_copy"
+        );
+    }
+    target.map(|target| Copier::new(target, log.sealed()))
 }
 
 fn readiness(writing: Arc<AtomicBool>) -> ReadyCheck {

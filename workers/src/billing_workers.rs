@@ -17,7 +17,7 @@ pub fn run_billing(contract: Contract) -> ExitCode {
     run_configured(contract, "billing", |config| {
         let thresholds = Thresholds::new(&config.billing.access);
         Ok(handlers![
-            ApplyStripeEvent::new(thresholds.clone()),
+            ApplyStripeEvent::new(thresholds.clone(), config.billing.fee.clone()),
             ApplyRefetched::new(thresholds.clone()),
             ReviewAccess::new(thresholds.clone()),
             OverrideAccess::new(thresholds),

@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use millrace::config;
 
+use crate::compliance::{AccessReview, Breach, DataFlow, Evidence, Keys, Ropa};
 use crate::screen::Screen;
 use crate::stack::{Down, Scale, Up};
 use crate::{
-    App, CommandFault, asyncapi, billing, check_config, coverage, dead, erasures, hold, migrate, new, openapi, prove,
-    roles, send, stack, tenants, token, topology,
+    App, CommandFault, asyncapi, audit, billing, check_config, coverage, dead, erasures, hold, migrate, new, openapi,
+    prove, roles, send, stack, tenants, token, topology,
 };
 
 const AFTER: &str = "Exit codes: 0 done, 64 bad usage or configuration (all mistakes are listed), 65 something is not as \
@@ -60,6 +61,9 @@ enum Command {
     /// What is dead and why: list, show, redrive, discard.
     #[command(subcommand)]
     Dead(dead::Dead),
+    /// The audit log: verify, export, prove, reconcile, reindex, keygen, prune, hold.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Legal holds: place, release. They suspend a tenant's erasures.
     #[command(subcommand)]
     Hold(hold::Hold),
@@ -85,6 +89,20 @@ enum Command {
     Openapi,
     /// Print who may do what: the role table, and who may send each command.
     Roles,
+    /// Which keys the deployment uses, how old they are, and which are due for rotation.
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Print who may do what in each tenant, when they last did, and which accounts are stale; that you looked is audited.
+    AccessReview(AccessReview),
+    /// Print where data goes: every queue, table and sink, as a diagram.
+    DataFlow(DataFlow),
+    /// Print the record of processing activities, or the retention schedule.
+    Ropa(Ropa),
+    /// Answer what a breach reached, from the audit log.
+    #[command(subcommand)]
+    Breach(Breach),
+    /// Collect everything an auditor asks for into one indexed archive.
+    Evidence(Evidence),
     /// Start a crate of your own: a command, a worker and a table beside everything built in, without a fork.
     New(new::New),
 }
@@ -99,6 +117,7 @@ pub(crate) async fn dispatch(cli: Cli, app: App, screen: &Screen) -> Result<Exit
         Command::Topology(command) => command.run(contract, screen).await?,
         Command::Tenants(command) => command.run(contract, screen).await?,
         Command::Dead(command) => return command.run(contract, screen).await,
+        Command::Audit(command) => return command.run(contract, screen).await,
         Command::Hold(command) => command.run(contract, screen).await?,
         Command::Erasures(command) => command.run(contract, screen).await?,
         Command::Coverage(command) => return command.run(contract, screen).await,
@@ -110,9 +129,29 @@ pub(crate) async fn dispatch(cli: Cli, app: App, screen: &Screen) -> Result<Exit
         Command::Token(command) => command.run(contract, screen)?,
         Command::Openapi => openapi::print(contract, screen)?,
         Command::Roles => roles::print(contract, screen)?,
+        Command::Keys(command) => command.run(screen)?,
+        Command::AccessReview(command) => command.run(contract, screen).await?,
+        Command::DataFlow(command) => command.run(contract, screen)?,
+        Command::Ropa(command) => command.run(contract, screen).await?,
+        Command::Breach(command) => command.run(contract, screen).await?,
+        Command::Evidence(command) => command.run(contract, screen).await?,
         Command::New(command) => command.run(screen)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Every command as it is typed, `tenants create` and the like included: what papers may name.
+pub fn command_names() -> Vec<String> {
+    fn gather(command: &clap::Command, before: &str, names: &mut Vec<String>) {
+        for inner in command.get_subcommands() {
+            let name = format!("{before}{}", inner.get_name());
+            gather(inner, &format!("{name} "), names);
+            names.push(name);
+        }
+    }
+    let mut names = Vec::new();
+    gather(&Cli::command(), "", &mut names);
+    names
 }
 
 #[cfg(test)]

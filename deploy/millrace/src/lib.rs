@@ -1,9 +1,11 @@
 //! The operator's command line of Millrace, and the local stack behind `deploy/up`.
 
 mod asyncapi;
+mod audit;
 mod billing;
 mod check_config;
 mod commands;
+mod compliance;
 mod coverage;
 mod dead;
 mod erasures;
@@ -14,6 +16,7 @@ mod migrate;
 mod new;
 pub mod openapi;
 mod operator;
+mod progress;
 mod prove;
 mod roles;
 pub mod sample;
@@ -33,6 +36,8 @@ use millrace::lifecycle::exit;
 use sqlx::migrate::Migrator;
 
 pub use asyncapi::asyncapi;
+pub use commands::command_names;
+pub use compliance::{data_flow, retention_schedule};
 pub use coverage::{Column, columns};
 pub use migrate::{bootstrap, migrate};
 pub use openapi::openapi;

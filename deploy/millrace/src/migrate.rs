@@ -85,7 +85,8 @@ pub async fn bootstrap(config: &Config, admin_url: &str) -> Result<(), CommandFa
         for template in [
             "CREATE DATABASE %I OWNER millrace_owner",
             "REVOKE ALL ON DATABASE %I FROM PUBLIC",
-            "GRANT CONNECT ON DATABASE %I TO millrace_migrator, millrace_app, millrace_reader, millrace_relay",
+            "GRANT CONNECT ON DATABASE %I TO millrace_migrator, millrace_app, millrace_reader, millrace_relay, \
+             millrace_indexer",
         ] {
             let statement: String = sqlx::query_scalar("SELECT format($1, $2)")
                 .bind(template)

@@ -13,6 +13,9 @@ use crate::CommandFault;
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
+/// Environment variable with the operator's name.
+pub(crate) const OPERATOR_VARIABLE: &str = "MILLRACE_OPERATOR";
+
 /// The name under which the audit log records the act.
 #[derive(Debug, Args)]
 pub(crate) struct OperatorName {
@@ -27,9 +30,10 @@ impl OperatorName {
         Self { operator: Some(name.to_owned()) }
     }
 
-    fn resolve(&self) -> Result<String, Usage> {
+    /// The name itself.
+    pub(crate) fn resolve(&self) -> Result<String, Usage> {
         let from = |variable| std::env::var(variable).ok().filter(|name: &String| !name.is_empty());
-        let name = self.operator.clone().or_else(|| from("MILLRACE_OPERATOR")).or_else(|| from("SUDO_USER"));
+        let name = self.operator.clone().or_else(|| from(OPERATOR_VARIABLE)).or_else(|| from("SUDO_USER"));
         let name = name.or_else(|| from("USER")).ok_or_else(|| {
             Usage("the audit log needs to know who acts: give --operator NAME or set MILLRACE_OPERATOR".to_owned())
         })?;

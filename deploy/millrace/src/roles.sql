@@ -10,6 +10,7 @@ BEGIN
     ('millrace_app',         'LOGIN NOBYPASSRLS'),
     ('millrace_reader',      'LOGIN NOBYPASSRLS'),
     ('millrace_relay',       'LOGIN NOBYPASSRLS'),
+    ('millrace_indexer',     'LOGIN NOBYPASSRLS'),
     ('millrace_maintenance', 'NOLOGIN BYPASSRLS')) AS w (name, attributes)
   LOOP
     IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = wanted.name) THEN
@@ -24,6 +25,9 @@ ALTER ROLE millrace_app SET idle_in_transaction_session_timeout = '30s';
 ALTER ROLE millrace_relay SET lock_timeout = '2s';
 -- A relay that is stopped or cut off in mid-sweep must not keep the turn.
 ALTER ROLE millrace_relay SET idle_in_transaction_session_timeout = '30s';
+ALTER ROLE millrace_indexer SET lock_timeout = '2s';
+ALTER ROLE millrace_indexer SET statement_timeout = '30s';
+ALTER ROLE millrace_indexer SET idle_in_transaction_session_timeout = '30s';
 ALTER ROLE millrace_reader SET statement_timeout = '5s';
 -- Plans are kept for as long as a connection. One that was made while a table was small would read all of it when it has
 -- grown, until the table is analyzed; and what that makes look expensive would be compiled for every statement.

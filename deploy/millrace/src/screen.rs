@@ -42,6 +42,11 @@ impl Screen {
         }
     }
 
+    /// Something to look after; on standard error, so that it is never taken for a row.
+    pub(crate) fn warn(&self, text: &str) {
+        let _ = writeln!(std::io::stderr(), "{} {text}", self.paint("!", "33"));
+    }
+
     /// A line as it is, for programs that hash what they read.
     pub(crate) fn raw(&self, text: &str) {
         self.line(text);

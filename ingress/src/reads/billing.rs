@@ -7,6 +7,8 @@ use super::{ReadFault, moment};
 
 /// Most subscriptions shown, newest first; a tenant has one or two.
 const MOST_SUBSCRIPTIONS: i64 = 100;
+/// Most rows of the fee ledger shown, newest first.
+const MOST_FEES: i64 = 100;
 
 /// Plan, access and the mirror of the provider's subscriptions, all of one moment.
 pub(super) async fn read(tx: &mut ReadTx) -> Result<Value, ReadFault> {
@@ -37,5 +39,24 @@ pub(super) async fn read(tx: &mut ReadTx) -> Result<Value, ReadFault> {
         "access": state.level.as_deref().unwrap_or("full"),
         "unpaid_since": state.unpaid_since.map(moment),
         "subscriptions": subscriptions,
+        "fees": fees(tx).await?,
     }))
+}
+
+/// The newest rows of the ledger. Amounts are whole minor units.
+async fn fees(tx: &mut ReadTx) -> Result<Vec<Value>, ReadFault> {
+    let org = tx.tenant().to_string();
+    let rows = sqlx::query!(
+        "SELECT source_id, kind, invoice_id, amount, fee, currency, created_at FROM app.fee_ledger WHERE org_id = $1
+         ORDER BY created_at DESC, kind, source_id LIMIT $2",
+        org,
+        MOST_FEES,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    let rows = rows.into_iter().map(|row| {
+        json!({ "source": row.source_id, "kind": row.kind, "invoice": row.invoice_id, "amount": row.amount,
+                "fee": row.fee, "currency": row.currency, "created_at": moment(row.created_at) })
+    });
+    Ok(rows.collect())
 }

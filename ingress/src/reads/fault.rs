@@ -24,6 +24,12 @@ pub enum ReadFault {
     /// Not a cursor that a page ended with.
     #[error("the cursor is none of ours")]
     Cursor,
+    /// Not a value that the filter can have.
+    #[error("a filter has a value that it cannot have")]
+    Filter,
+    /// `compliance.audit_index_days` is 0.
+    #[error("the audit log is not indexed")]
+    NotIndexed,
     /// Not a time to wait.
     #[error("wait is out of bounds")]
     Wait,
@@ -47,6 +53,8 @@ impl ReadFault {
             Self::Query => "invalid_query",
             Self::Limit => "invalid_limit",
             Self::Cursor => "invalid_cursor",
+            Self::Filter => "invalid_filter",
+            Self::NotIndexed => "audit_index_off",
             Self::Wait => "invalid_wait",
             Self::Denied(rule) => rule,
             Self::Standing(code) => code,
@@ -59,9 +67,9 @@ impl ReadFault {
         match self {
             Self::NotConfigured | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Query | Self::Limit | Self::Cursor | Self::Wait => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Query | Self::Limit | Self::Cursor | Self::Filter | Self::Wait => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Denied(_) | Self::Standing(_) => StatusCode::FORBIDDEN,
-            Self::TenantUnknown => StatusCode::NOT_FOUND,
+            Self::TenantUnknown | Self::NotIndexed => StatusCode::NOT_FOUND,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a tenant may look at: its rows as the reader role sees them, under row-level security, from a replica if need
 //! be. Nothing that accepts messages depends on it.
 
+mod audit;
 mod billing;
 mod erasures;
 mod fault;
@@ -50,6 +51,8 @@ pub struct Reads {
     database: Option<Database>,
     roles: RoleTable,
     waiting: Arc<Semaphore>,
+    /// Is the audit log indexed?
+    indexed: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -70,7 +73,28 @@ impl Reads {
             Some(key) => Some(Database { pool: ReaderPool::new(config)?, key: ContextKey::new(key) }),
             None => None,
         };
-        Ok(Self { database, roles, waiting: Arc::new(Semaphore::new(MOST_WAITING)) })
+        Ok(Self { database, roles, waiting: Arc::new(Semaphore::new(MOST_WAITING)), indexed: true })
+    }
+
+    /// Says that the audit log is not indexed here, so that nobody takes an empty index for an empty log.
+    #[must_use]
+    pub fn without_audit_index(self) -> Self {
+        Self { indexed: false, ..self }
+    }
+
+    /// `GET /api/audit`: lines of the tenant's own audit log, newest first. A tenant that is held back may see who did what.
+    ///
+    /// # Errors
+    /// See [`ReadFault`].
+    pub async fn audit(&self, reader: Reader<'_>, query: Option<&str>) -> Result<Value, ReadFault> {
+        let asked = audit::Asked::parse(query)?;
+        let mut tx = self.open(reader, Some("audit_log"), Gate::Open).await?;
+        // After the permission, which says nothing about the deployment to those who may not look.
+        if !self.indexed {
+            return Err(ReadFault::NotIndexed);
+        }
+        let body = audit::read(&mut tx, &asked).await?;
+        Ok(closed(tx, body).await)
     }
 
     /// `GET /api/projects`, newest first.

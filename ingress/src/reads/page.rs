@@ -55,10 +55,21 @@ pub(super) struct Page {
     after: Option<Cursor>,
 }
 
+impl Default for Page {
+    fn default() -> Self {
+        Self { limit: LIMIT, after: None }
+    }
+}
+
 impl Page {
     /// Reads a query; without one it is the first page.
     pub(super) fn parse(query: Option<&str>) -> Result<Self, ReadFault> {
         let [limit, after] = parameters(query, ["limit", "after"])?;
+        Self::of(limit, after)
+    }
+
+    /// The page of these two parameters.
+    pub(super) fn of(limit: Option<&str>, after: Option<&str>) -> Result<Self, ReadFault> {
         let limit = match limit {
             None => LIMIT,
             Some(text) => whole(text).filter(|rows| (1..=MOST).contains(rows)).ok_or(ReadFault::Limit)?,
@@ -96,7 +107,7 @@ pub(super) fn none(query: Option<&str>) -> Result<(), ReadFault> {
     parameters(query, []).map(|[]: [Option<&str>; 0]| ())
 }
 
-/// The values of the known parameters. None of them needs characters that a query escapes.
+/// The values of the known parameters, as they were sent: names and most values need no character that a query escapes.
 pub(super) fn parameters<'q, const N: usize>(
     query: Option<&'q str>,
     known: [&str; N],

@@ -11,6 +11,7 @@ use lapin::{Acker, Channel, Connection};
 use super::connect::{AmqpFault, Dialer, close};
 use super::loss::Loss;
 use super::properties;
+use crate::chaos::{Point, pass};
 use crate::contract::{WireFault, WireMessage};
 
 /// A batch stops growing here, whatever its number of messages.
@@ -205,6 +206,7 @@ impl Batch {
     /// # Errors
     /// The channel is gone.
     pub async fn ack_except(mut self, refused: &[usize]) -> Result<(), AmqpFault> {
+        pass(Point::BeforeAck);
         for index in refused.iter().rev() {
             let acker = self.ackers.remove(*index);
             let done = self.loss.or("basic.reject", acker.reject(BasicRejectOptions { requeue: false })).await?;

@@ -6,10 +6,11 @@
 //! a confirm that carries another message's return may itself have been returned.
 
 use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation};
@@ -32,8 +33,6 @@ struct Confirmed {
 
 /// How often each message id came back and was not yet answered: copies of one message share their id.
 type Returned = HashMap<String, usize>;
-
-type Pending = FuturesUnordered<BoxFuture<'static, Confirmed>>;
 
 /// Serves requests over one channel of each connection in turn, until every publisher is gone.
 pub(super) async fn run(mut requests: mpsc::Receiver<Request>, mut epochs: watch::Receiver<Option<Epoch>>) {
@@ -80,31 +79,32 @@ async fn open(epoch: &Epoch) -> lapin::Result<Channel> {
 
 /// Runs until the connection is lost (`Some`) or every publisher is gone (`None`).
 async fn serve(channel: Channel, requests: &mut mpsc::Receiver<Request>, epoch: &Epoch) -> Option<()> {
-    let mut pending = Pending::new();
+    let (mut pending, mut waiting) = (FuturesUnordered::new(), Vec::new());
+    let mut lost = pin!(epoch.lost.cancelled());
     loop {
+        let room = WINDOW - pending.len();
         tokio::select! {
             biased;
-            () = epoch.lost.cancelled() => return Some(()),
+            () = &mut lost => return Some(()),
             Some(first) = pending.next(), if !pending.is_empty() => {
                 if !settle(first, &mut pending).await {
                     return Some(());
                 }
             }
-            request = requests.recv(), if pending.len() < WINDOW => {
-                pending.push(publish(channel.clone(), request?));
+            taken = requests.recv_many(&mut waiting, room), if room > 0 => {
+                if taken == 0 {
+                    return None;
+                }
+                pending.extend(waiting.drain(..).map(|request| publish(&channel, request)));
             }
         }
     }
 }
 
-fn publish(channel: Channel, request: Request) -> BoxFuture<'static, Confirmed> {
-    async move {
-        let Request { route, message, answer } = request;
-        let id = message.get(Field::MessageId).unwrap_or_default().to_owned();
-        let result = confirmed(&channel, &route, &message).await;
-        Confirmed { id, answer, result }
-    }
-    .boxed()
+async fn publish(channel: &Channel, Request { route, message, answer }: Request) -> Confirmed {
+    let result = confirmed(channel, &route, &message).await;
+    let id = message.get(Field::MessageId).unwrap_or_default().to_owned();
+    Confirmed { id, answer, result }
 }
 
 async fn confirmed(channel: &Channel, route: &Route, message: &Arc<WireMessage>) -> lapin::Result<Confirmation> {
@@ -115,7 +115,7 @@ async fn confirmed(channel: &Channel, route: &Route, message: &Arc<WireMessage>)
 }
 
 /// Answers everything that is ready. False when the channel broke.
-async fn settle(first: Confirmed, pending: &mut Pending) -> bool {
+async fn settle(first: Confirmed, pending: &mut FuturesUnordered<impl Future<Output = Confirmed>>) -> bool {
     let mut ready = vec![first];
     let mut returned;
     loop {
@@ -174,9 +174,11 @@ fn take(returned: &mut Returned, id: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::future;
+    use futures_util::future::{self, BoxFuture};
 
     use super::*;
+
+    type Pending = FuturesUnordered<BoxFuture<'static, Confirmed>>;
 
     fn ready(
         id: &str,

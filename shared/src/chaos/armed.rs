@@ -117,6 +117,12 @@ fn point_of(name: &str) -> Option<Point> {
         "after_commit" => Point::AfterCommit,
         "before_ack" => Point::BeforeAck,
         "before_publish" => Point::BeforePublish,
+        "after_write" => Point::AfterWrite,
+        "after_sync" => Point::AfterSync,
+        "before_checkpoint" => Point::BeforeCheckpoint,
+        "after_history" => Point::AfterHistory,
+        "after_rotation" => Point::AfterRotation,
+        "after_ledger" => Point::AfterLedger,
         _ => return None,
     })
 }

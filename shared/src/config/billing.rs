@@ -6,6 +6,8 @@ use secrecy::SecretString;
 use url::{Host, Url};
 
 use super::{Process, Reader};
+use crate::contract::Currency;
+use crate::contract::fees::{BasisPoints, FeeSchedule, fixed_part};
 use crate::contract::payloads::AccessLevel;
 
 /// Ages of the earliest unpaid invoice, in days, and the level that each brings, unless `[billing.access]` says otherwise.
@@ -30,6 +32,8 @@ pub struct BillingConfig {
     pub provider: String,
     /// Retries.
     pub retry: RetryConfig,
+    /// What the platform takes of a tenant's paid invoices.
+    pub fee: FeeSchedule,
     /// Where the provider is asked.
     pub api: ProviderApi,
     /// Days that the earliest unpaid invoice is old, and the level from then on; in the order of the days.
@@ -107,8 +111,87 @@ impl BillingConfig {
             webhook_endpoint,
             provider: s.text("provider", Some("stripe")),
             retry,
+            fee: s.section("fee", fee),
             api: s.section("api", |s| ProviderApi::read(s, process)),
             access: s.section("access", thresholds),
         }
+    }
+}
+
+/// `[billing.fee]`: texts, never floating point, so that what is charged is what is written.
+fn fee(s: &mut Reader) -> FeeSchedule {
+    let schedule = FeeSchedule::default();
+    let form = "a share as a text with whole basis points, from \"0\" to \"1\", such as \"0.005\"";
+    let share = s.parsed::<BasisPoints>("percentage", Some(schedule.share()), form).unwrap_or(schedule.share());
+    let schedule = schedule.with_share(share);
+    if !s.has("fixed") {
+        return schedule;
+    }
+    let fixed = s.section("fixed", |s| {
+        let names = s.names();
+        names.into_iter().filter_map(|name| fixed(s, &name)).collect::<Vec<_>>()
+    });
+    schedule.with_fixed(fixed)
+}
+
+fn fixed(s: &mut Reader, name: &str) -> Option<(Currency, i64)> {
+    let text = s.text(name, None);
+    let currency = Currency::parse(name).map_err(|fault| s.mistake(name, fault.to_string())).ok()?;
+    let units = fixed_part(&text, currency).map_err(|fault| s.mistake(name, fault.to_string())).ok()?;
+    Some((currency, units))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ConfigFault, Mistake};
+
+    fn read(toml: &str, variables: &[(&str, &str)]) -> Result<FeeSchedule, Vec<Mistake>> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("millrace.toml");
+        std::fs::write(&file, toml).unwrap();
+        let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let mut reader = Reader::open(&file, variables).unwrap();
+        let billing = reader.section("billing", |s| BillingConfig::read(s, Process::Worker));
+        reader.finish(billing.fee).map_err(|fault| match fault {
+            ConfigFault::Mistakes(mistakes) => mistakes,
+            other => panic!("{other}"),
+        })
+    }
+
+    #[test]
+    fn what_is_not_said_is_the_specifications_fee() {
+        assert_eq!(read("", &[]), Ok(FeeSchedule::default()));
+        let eur = Currency::parse("EUR").unwrap();
+        assert_eq!(read("[billing.fee]\npercentage = \"0.029\"", &[]).unwrap().fee(10_000, eur), 315);
+        let said = "[billing.fee]\npercentage = \"0.01\"\nfixed = { EUR = \"0.30\", jpy = \"30\" }";
+        let schedule = read(said, &[("MILLRACE__BILLING__FEE__FIXED__KWD", "0.025")]).unwrap();
+        for (code, fee) in [("eur", 130), ("jpy", 130), ("kwd", 125), ("usd", 100)] {
+            assert_eq!(schedule.fee(10_000, Currency::parse(code).unwrap()), fee, "{code}");
+        }
+    }
+
+    #[test]
+    fn each_mistake_of_a_fee_has_its_place() {
+        let places = |toml: &str| -> Vec<String> {
+            read(toml, &[]).map_or_else(|mistakes| mistakes.into_iter().map(|m| m.place).collect(), |_| Vec::new())
+        };
+        for percentage in ["0.005", "\"0.00505\"", "\"1.1\"", "\"-1\"", "\"0,5\""] {
+            assert_eq!(
+                places(&format!("[billing.fee]\npercentage = {percentage}")),
+                ["billing.fee.percentage"],
+                "{percentage}"
+            );
+        }
+        for (line, place) in [
+            ("eur = 0.25", "billing.fee.fixed.eur"),
+            ("eur = \"0.255\"", "billing.fee.fixed.eur"),
+            ("jpy = \"0.25\"", "billing.fee.fixed.jpy"),
+            ("euro = \"0.25\"", "billing.fee.fixed.euro"),
+        ] {
+            assert!(places(&format!("[billing.fee.fixed]\n{line}")).iter().all(|found| found == place), "{line}");
+            assert!(!places(&format!("[billing.fee.fixed]\n{line}")).is_empty(), "{line}");
+        }
+        assert_eq!(places("[billing.fee]\nrate = \"1\""), ["billing.fee.rate"]);
     }
 }

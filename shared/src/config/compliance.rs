@@ -4,15 +4,29 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretSlice};
+use url::Url;
 
 use super::{Process, Reader};
+use crate::auditlog::SigningKey;
 use crate::contract::{AuditEventKey, SealKey};
 
-/// Where the audit log is, and the key behind its event ids.
+/// Where the audit log is, who signs it, and the key behind its event ids.
 #[derive(Debug)]
 pub struct ComplianceConfig {
     /// Folder of the log; its lines stand in `seg/`.
     pub audit_log_path: PathBuf,
+    /// Name of the log: origin of its checkpoints and name of its key.
+    pub audit_log_name: String,
+    /// Signs checkpoints; the audit worker alone has it.
+    pub audit_log_key: Option<SigningKey>,
+    /// Where checkpoints are copied to, off this host.
+    pub checkpoint_copy: Option<CheckpointCopy>,
+    /// A segment of the log that has reached so many bytes is closed.
+    pub audit_segment_bytes: u64,
+    /// How long lines are kept.
+    pub retention: Duration,
+    /// For how many days lines can be searched; `None` when they are not indexed.
+    pub audit_index_days: Option<u16>,
     /// How long an erasure can be taken back before it is executed.
     pub erasure_cooling_off: Duration,
     /// Makes event ids; every process that settles messages holds the same one, for ever.
@@ -23,9 +37,24 @@ pub struct ComplianceConfig {
 const COOLING_OFF_S: u64 = 86_400;
 /// A person waits no longer than the month that article 12 of the GDPR gives.
 const LONGEST_COOLING_OFF_S: u64 = 30 * 86_400;
+/// Where checkpoints are copied to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckpointCopy {
+    /// A program and its arguments; it reads the note on standard input and exits with 0 when it is held.
+    Command(Vec<String>),
+    /// A folder, on storage that this host cannot rewrite, such as a mount of a write-once share.
+    Folder(PathBuf),
+}
+
+/// Days for which lines are kept, where nothing else is said.
+const RETENTION_DAYS: u64 = 365;
+/// Bytes of a segment, where nothing else is said.
+const SEGMENT_BYTES: u64 = 64 << 20;
+/// A hundred years.
+const LONGEST_RETENTION: u64 = 36_500;
 
 impl ComplianceConfig {
-    pub(super) fn read(s: &mut Reader, process: Process) -> Self {
+    pub(super) fn read(s: &mut Reader, process: Process, deployment: &str) -> Self {
         let audit_log_path = s.path("audit_log_path");
         if audit_log_path.is_none() && process.is(Process::Audit) {
             s.mistake("audit_log_path", "is missing: name the folder of the audit log");
@@ -33,10 +62,83 @@ impl ComplianceConfig {
         let needed = process.is(Process::Worker) || process.is(Process::Operator);
         let key = hex_secret(s, "event_id_key", needed);
         let cooling_off = s.number("erasure_cooling_off_s", COOLING_OFF_S, 0..=LONGEST_COOLING_OFF_S);
+        let audit_log_name = s.text("audit_log_name", Some(&format!("{deployment}/audit")));
+        if audit_log_name.is_empty() || audit_log_name.contains(|c: char| c.is_whitespace() || c == '+') {
+            s.mistake("audit_log_name", "must be a name without white space and plus signs, such as eu1.example/audit");
+        }
+        let audit_log_key = signing_key(s, process, &audit_log_name);
+        let checkpoint_copy = checkpoint_copy(s);
+        let required = s.word("soc2_audit_trail_required", false, &[("true", true), ("false", false)]);
+        if required && checkpoint_copy.is_none() && process.is(Process::Audit) {
+            s.mistake(
+                "checkpoint_copy",
+                "is missing, and soc2_audit_trail_required needs it: give a command or a folder off this host",
+            );
+        }
+        let days = s.number("retention_days", RETENTION_DAYS, 1..=LONGEST_RETENTION);
         Self {
             erasure_cooling_off: Duration::from_secs(cooling_off),
             audit_log_path: audit_log_path.unwrap_or_default(),
+            audit_log_name,
+            audit_log_key,
+            checkpoint_copy,
+            audit_segment_bytes: s.number("audit_segment_bytes", SEGMENT_BYTES, 4_096..=1 << 30),
+            retention: Duration::from_secs(days * 86_400),
+            audit_index_days: index_days(s),
             event_id_key: key.and_then(|key| AuditEventKey::new(key.expose_secret())),
+        }
+    }
+}
+
+/// Days of the index where none are named.
+const INDEX_DAYS: u64 = 90;
+/// Most days of the index: ten years.
+const MOST_INDEX_DAYS: u64 = 3_660;
+
+/// Nought turns the index off.
+fn index_days(s: &mut Reader) -> Option<u16> {
+    let days = s.number("audit_index_days", INDEX_DAYS, 0..=MOST_INDEX_DAYS);
+    u16::try_from(days).ok().filter(|days| *days > 0)
+}
+
+fn signing_key(s: &mut Reader, process: Process, name: &str) -> Option<SigningKey> {
+    let needed = process.is(Process::Audit);
+    let given = s.has("audit_log_key") || s.has("audit_log_key_file");
+    if needed && !given {
+        s.secret("audit_log_key", false);
+        let advice = "is missing: make a key with `millrace audit keygen` and name its file as audit_log_key_file";
+        s.mistake("audit_log_key", advice);
+        return None;
+    }
+    let text = s.secret("audit_log_key", needed)?;
+    let advice = "must be a key as `millrace audit keygen` writes it: PRIVATE+KEY+…";
+    let key = SigningKey::parse(&text).map_err(|_| s.mistake("audit_log_key", advice)).ok()?;
+    if key.name() != name {
+        s.mistake("audit_log_key", format!("is a key of the log {:?}, but audit_log_name is {name:?}", key.name()));
+        return None;
+    }
+    Some(key)
+}
+
+fn checkpoint_copy(s: &mut Reader) -> Option<CheckpointCopy> {
+    let form = "must be a command as a list of texts, or a folder as file:///path";
+    if s.is_list("checkpoint_copy") {
+        let command = s.list("checkpoint_copy");
+        if command.first().is_none_or(String::is_empty) {
+            s.mistake("checkpoint_copy", form);
+            return None;
+        }
+        return Some(CheckpointCopy::Command(command));
+    }
+    if !s.has("checkpoint_copy") {
+        return None;
+    }
+    let url = s.parsed::<Url>("checkpoint_copy", None, "a command as a list of texts, or a folder as file:///path")?;
+    match url.to_file_path() {
+        Ok(folder) if url.scheme() == "file" => Some(CheckpointCopy::Folder(folder)),
+        _ => {
+            s.mistake("checkpoint_copy", form);
+            None
         }
     }
 }

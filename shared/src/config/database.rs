@@ -16,13 +16,15 @@ pub enum DatabaseUser {
     Relay,
     /// The read routes of the ingress: tenant tables under RLS, SELECT alone; may be pointed at a replica.
     Reader,
+    /// The indexer of the audit log: adds lines to the index and sees none.
+    Indexer,
     /// Migrations and operator acts; becomes the owner for them.
     Migrator,
 }
 
 impl DatabaseUser {
     /// Every user.
-    pub const ALL: [Self; 4] = [Self::App, Self::Relay, Self::Reader, Self::Migrator];
+    pub const ALL: [Self; 5] = [Self::App, Self::Relay, Self::Reader, Self::Indexer, Self::Migrator];
 
     /// Key of its login in configuration.
     pub fn as_str(self) -> &'static str {
@@ -30,6 +32,7 @@ impl DatabaseUser {
             Self::App => "app",
             Self::Relay => "relay",
             Self::Reader => "reader",
+            Self::Indexer => "indexer",
             Self::Migrator => "migrator",
         }
     }
@@ -75,21 +78,26 @@ impl DatabaseConfig {
     pub(super) fn read(s: &mut Reader, process: Process) -> Self {
         let worker = process.is(Process::Worker);
         let needed = worker || process.is(Process::Relay) || process.is(Process::Operator);
-        let mut reads = false;
+        let (mut reads, mut indexes) = (false, false);
         let logins = s.section("logins", |s| {
             let mut logins = BTreeMap::new();
             for user in DatabaseUser::ALL {
                 let needed = match user {
                     DatabaseUser::App => worker || process.is(Process::Prover),
                     DatabaseUser::Relay => worker || process.is(Process::Relay),
-                    DatabaseUser::Reader => false,
+                    DatabaseUser::Reader | DatabaseUser::Indexer => false,
                     DatabaseUser::Migrator => process.is(Process::Operator),
                 };
                 s.section(user.as_str(), |s| {
                     // Reads are optional: the ingress accepts without a database.
-                    let optional = user == DatabaseUser::Reader && process.is(Process::Ingress);
-                    let chosen = optional && (s.has("password") || s.has("password_file"));
+                    let there = s.has("password") || s.has("password_file");
+                    let chosen = there && user == DatabaseUser::Reader && process.is(Process::Ingress);
                     reads |= chosen;
+                    // So is the index of the audit log: the writer needs no database.
+                    let indexing = process.is(Process::Audit) || process.is(Process::Operator);
+                    let indexer = there && user == DatabaseUser::Indexer && indexing;
+                    indexes |= indexer;
+                    let chosen = chosen || indexer;
                     let needed = needed || chosen;
                     let name = s.text("user", Some(&format!("millrace_{}", user.as_str())));
                     if let Some(password) = s.secret("password", needed) {
@@ -99,7 +107,8 @@ impl DatabaseConfig {
             }
             logins
         });
-        let url = if needed || (reads && !s.has("read_url")) || s.has("url") { address(s, "url") } else { None };
+        let url =
+            if needed || indexes || (reads && !s.has("read_url")) || s.has("url") { address(s, "url") } else { None };
         let read_url = if s.has("read_url") { address(s, "read_url") } else { None };
         let direct_url = if s.has("direct_url") { address(s, "direct_url") } else { None };
         let pooler = s.word("pooler", Pooler::None, &[("none", Pooler::None), ("transaction", Pooler::Transaction)]);

@@ -14,6 +14,7 @@ mod limits;
 mod observability;
 mod publishers;
 mod reader;
+mod register;
 mod services;
 mod signatures;
 mod sources;
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 pub use amqp::{AmqpConfig, Login};
 pub use billing::{BillingConfig, ProviderApi, RetryConfig};
-pub use compliance::ComplianceConfig;
+pub use compliance::{CheckpointCopy, ComplianceConfig};
 pub use database::{DatabaseConfig, DatabaseUser, Pooler};
 pub use http::HttpConfig;
 pub use issuers::{IssuerConfig, IssuerKeys, PublicAlgorithm, TokenTypes};
@@ -31,6 +32,7 @@ pub use limits::LimitsConfig;
 pub use observability::{Environment, ObservabilityConfig};
 pub use publishers::PublishersConfig;
 pub use reader::{ConfigFault, Mistake, Reader};
+pub use register::{KeyKind, RegisteredKey, key_register};
 pub use services::ServiceConfig;
 pub use signatures::{Dedupe, Encoding, Grammar, KeyForm, SignatureConfig, SignedPart, TimeFormat, Value};
 pub use sources::{Scheme, SourceConfig, SourceSecret};
@@ -127,7 +129,7 @@ impl Config {
             services: reader.section("services", |s| services::read(s, process, contract)),
             sources: reader.section("sources", |s| sources::read(s, process, contract)),
             billing: reader.section("billing", |s| BillingConfig::read(s, process)),
-            compliance: reader.section("compliance", |s| ComplianceConfig::read(s, process)),
+            compliance: reader.section("compliance", |s| ComplianceConfig::read(s, process, &deployment)),
             limits: reader.section("limits", LimitsConfig::read),
             observability: reader.section("observability", ObservabilityConfig::read),
             deployment,

@@ -44,8 +44,8 @@ pub enum AuditLineFault {
     /// A line break would make two lines of one.
     #[error("an audit event must be one line")]
     LineBreak,
-    /// tlog-tiles counts an entry's length in 16 bits.
-    #[error("an audit event must not exceed 65535 bytes")]
+    /// tlog-tiles counts an entry's length in 16 bits, and the log adds a position.
+    #[error("an audit event must not exceed 65422 bytes")]
     TooLong,
     /// The timestamp has another form.
     #[error("timestamp is not RFC 3339 UTC with six digits")]
@@ -53,15 +53,17 @@ pub enum AuditLineFault {
 }
 
 impl AuditEvent {
-    /// Longest line, in bytes without the line feed.
+    /// Longest stored line, in bytes without the line feed.
     pub const LONGEST: usize = 65_535;
+    /// Longest line that a producer renders: the log adds a position to it, which takes 113 bytes at most.
+    pub const LONGEST_RENDERED: usize = Self::LONGEST - 113;
 
     /// Reads and checks the bytes that are to become a line.
     ///
     /// # Errors
     /// [`AuditLineFault`].
     pub fn parse(line: &[u8]) -> Result<Self, AuditLineFault> {
-        if line.len() > Self::LONGEST {
+        if line.len() > Self::LONGEST_RENDERED {
             return Err(AuditLineFault::TooLong);
         }
         if line.contains(&b'\n') || line.contains(&b'\r') {
@@ -80,7 +82,7 @@ impl AuditEvent {
     /// Metadata that makes the line too long, or cannot be rendered.
     pub fn render(&self) -> Result<Vec<u8>, AuditLineFault> {
         let line = serde_json::to_vec(self).map_err(AuditLineFault::Shape)?;
-        if line.len() > Self::LONGEST { Err(AuditLineFault::TooLong) } else { Ok(line) }
+        if line.len() > Self::LONGEST_RENDERED { Err(AuditLineFault::TooLong) } else { Ok(line) }
     }
 }
 

@@ -89,19 +89,19 @@ text_id! {
     |b| b.is_ascii_alphanumeric() || b"_.:-".contains(&b)
 }
 
-/// The tenant under which the deployment records what belongs to no tenant.
-const OPERATOR_TENANT: &str = "millrace:operator";
-
 impl TenantId {
+    /// Name of the tenant under which the deployment records what belongs to no tenant.
+    pub const OPERATOR: &str = "millrace:operator";
+
     /// The reserved tenant of the deployment itself: unsealed, forged, unresolved and ignored messages are
     /// recorded under it. No customer can be created with this name.
     pub fn operator() -> Self {
-        Self(OPERATOR_TENANT.to_owned())
+        Self(Self::OPERATOR.to_owned())
     }
 
     /// True for the reserved tenant of the deployment itself.
     pub fn is_operator(&self) -> bool {
-        self.0 == OPERATOR_TENANT
+        self.0 == Self::OPERATOR
     }
 }
 

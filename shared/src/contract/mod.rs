@@ -4,9 +4,11 @@
 //! language has to know stands here.
 
 mod audit;
+mod currency;
 mod envelope;
 mod event;
 mod facts;
+pub mod fees;
 mod ids;
 mod keyring;
 mod object;
@@ -24,6 +26,7 @@ mod topology;
 mod wire;
 
 pub use audit::{AuditEvent, AuditEventKey, AuditLineFault};
+pub use currency::{Currency, UnknownCurrency};
 pub use envelope::{Envelope, EnvelopeFault, Origin};
 pub use event::{Event, EventEntry};
 pub use facts::{FactKind, unlisted_facts};

@@ -18,6 +18,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 5] = [Self::Applied, Self::Ignored, Self::Rejected, Self::Denied, Self::Dead];
+
+    /// Reads [`Outcome::as_str`].
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.as_str() == text)
+    }
+
     /// The text in audit lines, metrics and the database.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -17,5 +17,5 @@ pub use context::ContextKey;
 pub use fault::DbFault;
 pub(crate) use fault::{is_contended, is_timeout};
 pub use operator::OperatorTx;
-pub use pool::{AppPool, ReaderPool, RelayPool, connect_options};
+pub use pool::{AppPool, IndexerPool, ReaderPool, RelayPool, connect_options};
 pub use read::{ReadRequest, ReadTx, ScopedRead};

@@ -33,6 +33,7 @@ const APP: Begin = Begin {
 };
 const RELAY: Begin =
     Begin { direct: "BEGIN; SET LOCAL app.ctx = ''", pooled: "BEGIN; DEALLOCATE ALL; SET LOCAL app.ctx = ''" };
+const INDEXER: Begin = RELAY;
 const READER: Begin = Begin {
     direct: "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL app.ctx = ''; \
         SET LOCAL statement_timeout = '2s'",
@@ -63,6 +64,10 @@ pub struct RelayPool(CheckedPool);
 /// A pool as the reader role, which sees one tenant at a time and changes nothing; a replica will do.
 #[derive(Debug, Clone)]
 pub struct ReaderPool(CheckedPool);
+
+/// A pool as the indexer's role, which adds to the index of the audit log and sees no line of it.
+#[derive(Debug, Clone)]
+pub struct IndexerPool(CheckedPool);
 
 #[derive(Debug, Clone)]
 struct CheckedPool {
@@ -173,6 +178,24 @@ impl ReaderPool {
     /// Closes every connection.
     pub async fn close(&self) {
         self.0.pool.close().await;
+    }
+}
+
+impl IndexerPool {
+    /// As [`AppPool::new`], for the indexer's role. One connection: lines are indexed one batch after the other.
+    ///
+    /// # Errors
+    /// The configuration lacks URL or login.
+    pub fn new(config: &DatabaseConfig) -> Result<Self, DbFault> {
+        CheckedPool::new(config, DatabaseUser::Indexer, 1, INDEXER).map(Self)
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// The server is away, or the role is refused.
+    pub(crate) async fn begin(&self) -> Result<PgTransaction<'static>, DbFault> {
+        self.0.begin().await
     }
 }
 

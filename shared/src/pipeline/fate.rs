@@ -45,7 +45,7 @@ impl Resource {
     }
 }
 
-/// A message that follows from a change.
+/// A message that follows from a change, on its way to the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Happened {
     pub(super) whither: Whither,

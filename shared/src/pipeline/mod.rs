@@ -1,5 +1,6 @@
 //! The road of a message through a worker, one verb a file. No domain word in it.
 
+mod audit_index;
 mod bridge;
 mod bury;
 mod claim;
@@ -21,6 +22,7 @@ mod resolve;
 mod road;
 mod turns;
 
+pub use audit_index::{AuditIndexer, IndexFault, Progress as IndexProgress};
 pub use claim::WINDOW;
 pub use egress::{Answered, CallFault, Egress};
 pub use fate::{Changed, Fault};

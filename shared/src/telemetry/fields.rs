@@ -32,5 +32,29 @@ pub const CALL_SECONDS: &str = "millrace_call_seconds";
 pub const RELAYED: &str = "millrace_relayed_total";
 /// Counter: lines appended to the audit log.
 pub const AUDIT_LINES: &str = "millrace_audit_lines_total";
+/// Gauge: lines of the audit log that its index does not have yet.
+pub const AUDIT_INDEX_LAG: &str = "millrace_audit_index_lag_lines";
+/// Gauge: how old the newest line of the index is while lines are missing there, else nought; seconds.
+pub const AUDIT_INDEX_LAG_SECONDS: &str = "millrace_audit_index_lag_seconds";
+/// Counter: lines added to the index of the audit log.
+pub const AUDIT_INDEXED: &str = "millrace_audit_indexed_total";
+/// Counter `{reason}`: lines of the audit log that are not in its index: `old`, or `unreadable`, which is a fault.
+pub const AUDIT_INDEX_SKIPPED: &str = "millrace_audit_index_skipped_total";
 /// Counter `{reason}`: messages the audit worker refused.
 pub const AUDIT_REFUSED: &str = "millrace_audit_refused_total";
+/// Gauge: lines of the audit log that no checkpoint covers yet.
+pub const AUDIT_UNSEALED: &str = "millrace_audit_unsealed_lines";
+/// Gauge: lines that the newest checkpoint covers.
+pub const AUDIT_CHECKPOINT_SIZE: &str = "millrace_audit_checkpoint_size";
+/// Gauge: when the newest checkpoint was signed, in seconds since 1970.
+pub const AUDIT_CHECKPOINT_TIME: &str = "millrace_audit_checkpoint_timestamp_seconds";
+/// Gauge: when the newest checkpoint was signed that is held off the host, in seconds since 1970; 0 while none is.
+pub const AUDIT_COPIED_TIME: &str = "millrace_audit_copied_timestamp_seconds";
+/// Gauge: lines that the newest checkpoint covers which is held off the host.
+pub const AUDIT_COPIED_SIZE: &str = "millrace_audit_copied_size";
+/// Gauge: 1 when checkpoints are copied off the host, 0 when no target is configured.
+pub const AUDIT_COPY_CONFIGURED: &str = "millrace_audit_copy_configured";
+/// Counter: copies off the host that failed and are tried again.
+pub const AUDIT_COPY_FAILED: &str = "millrace_audit_copy_failed_total";
+/// Counter: retention records that the writer did not carry out.
+pub const AUDIT_PRUNE_REFUSED: &str = "millrace_audit_prune_refused_total";

@@ -34,7 +34,7 @@ async fn without_a_login_of_the_reader_reads_are_off_and_the_edge_is_not() {
     let mut config = world.config(Process::Ingress);
     config.database.logins.clear();
     let reads = with(&config);
-    for route in ROUTES.into_iter().chain(["operations"]) {
+    for route in ROUTES.into_iter().chain(["operations", "audit"]) {
         assert_eq!(Asker::admin("acme").code(&reads, route).await, "reads_unavailable", "{route}");
     }
     world.finish(Left::default()).await;
@@ -61,7 +61,7 @@ async fn a_login_above_row_level_security_reads_nothing() {
     let migrator = Login { user: "millrace_migrator".to_owned(), password: "only for tests".into() };
     config.database.logins.insert(DatabaseUser::Reader, migrator);
     let reads = Reads::new(&config.database, roles()).expect("an address");
-    for route in ROUTES.into_iter().chain(["operations"]) {
+    for route in ROUTES.into_iter().chain(["operations", "audit"]) {
         assert_eq!(Asker::admin("acme").code(&reads, route).await, "reads_unavailable", "{route}");
     }
     world.finish(Left::default()).await;

@@ -19,11 +19,15 @@ async fn roles_read_what_the_table_says_and_no_role_reads_nothing() {
         }
         assert_eq!(Asker::user("acme", "u", None).code(&reads, route).await, "role_table", "{route}");
     }
+    for (role, code) in [(Role::Admin, "ok"), (Role::Editor, "role_table"), (Role::Viewer, "role_table")] {
+        assert_eq!(Asker::user("acme", "u", Some(role)).code(&reads, "audit").await, code, "{role}: audit");
+    }
+    assert_eq!(Asker::user("acme", "u", None).code(&reads, "audit").await, "role_table");
     // What became of a command may be known by whoever has its id; a service may have no role at all.
     assert_eq!(Asker::user("acme", "u", None).code(&reads, "operations").await, "ok");
     let mut webhook = Asker::admin("acme");
     webhook.principal = Principal::webhook("stripe");
-    for route in ROUTES.into_iter().chain(["operations"]) {
+    for route in ROUTES.into_iter().chain(["operations", "audit"]) {
         assert_eq!(webhook.code(&reads, route).await, "callers", "{route}");
     }
     world.finish(Left::default()).await;
@@ -67,7 +71,7 @@ async fn a_removed_member_and_a_session_that_was_ended_read_nothing() {
     );
     sql(&world, &statement).await;
     let reads = reads(&world);
-    for route in ROUTES.into_iter().chain(["operations"]) {
+    for route in ROUTES.into_iter().chain(["operations", "audit"]) {
         for (org, user, code) in [
             ("acme", "gone", "member_removed"),
             ("acme", "ended", "session_revoked"),
@@ -107,7 +111,7 @@ async fn a_tenants_standing_opens_what_it_should() {
         for route in ["projects", "members", "settings"] {
             assert_eq!(asker.code(&reads, route).await, rows, "{org}: {route}");
         }
-        for route in ["billing", "limits"] {
+        for route in ["billing", "limits", "audit"] {
             assert_eq!(asker.code(&reads, route).await, money, "{org}: {route}");
         }
         // Whoever made or closed a tenant can see that it did.

@@ -71,7 +71,7 @@ pub(super) const TABLE: &[Part] = &[
     part("shared/src/telemetry", PLAIN),
     part("shared/src/lifecycle", PLAIN),
     part("shared/src/retry", PLAIN),
-    part("shared/src/auditlog", PLAIN),
+    part("shared/src/auditlog", &["contract", "telemetry", "auditlog", "chaos"]),
     part("shared/src/rates", &["contract", "telemetry", "rates"]),
     part("shared/src/chaos", &["chaos", "lifecycle::exit"]),
     part("shared/src/db", &["contract", "config", "telemetry", "lifecycle", "retry", "auditlog", "db"]),
@@ -113,7 +113,7 @@ const INGRESS: &[&str] = &[
     "amqp::Publisher",
 ];
 /// One writer that consumes by itself: it has no handlers and no database.
-const AUDIT: &[&str] = &["contract", "telemetry", "lifecycle", "retry", "amqp", "auditlog"];
+const AUDIT: &[&str] = &["contract", "telemetry", "lifecycle", "retry", "amqp", "auditlog", "config::CheckpointCopy"];
 
 /// The line of the table for a file.
 pub(super) fn part_of(path: &str) -> Option<&'static Part> {

@@ -1,14 +1,17 @@
 //! Which messages of the audit queue may become lines.
 
 use millrace::amqp::Delivered;
-use millrace::auditlog::Entry;
-use millrace::contract::{AuditEvent, Keyring, MessageType};
+use millrace::auditlog::{Entry, OPERATOR_ACTIONS};
+use millrace::contract::{Keyring, MessageType, TenantId};
 use millrace::telemetry::fields;
+
+/// The publisher of operators' acts.
+const OPERATOR: &str = "operator";
 
 /// Splits a batch into lines to append and the places of what is refused. A refused message goes to the dead-letter
 /// queue, where a worker records it.
 pub(super) fn accept(deliveries: &[Delivered], keyring: &Keyring) -> (Vec<Entry>, Vec<usize>) {
-    let (mut entries, mut refused) = (Vec::new(), Vec::new());
+    let (mut entries, mut refused) = (Vec::with_capacity(deliveries.len()), Vec::new());
     for (place, delivered) in deliveries.iter().enumerate() {
         match entry(delivered, keyring) {
             Ok(entry) => entries.push(entry),
@@ -31,15 +34,16 @@ fn entry(delivered: &Delivered, keyring: &Keyring) -> Result<Entry, &'static str
     if opened.envelope.message_type != MessageType::audit_event() {
         return Err("other_type");
     }
-    let line = delivered.message.body.clone();
-    let event = AuditEvent::parse(&line).map_err(|_| "no_line")?;
-    // One event has one text, so that a line can be found by its bytes.
-    if event.render().ok().as_ref() != Some(&line) {
-        return Err("no_line");
-    }
+    // One event has one text: what a producer would not have rendered so is no line.
+    let entry = Entry::read(delivered.message.body.clone()).ok_or("no_line")?;
     let envelope = &opened.envelope;
     // The sealed fields and the line must tell the same story, or a grant could be stretched by the body.
-    let same_tenant = envelope.org_id.as_ref().is_some_and(|org| org.as_str() == event.org_id);
-    let same_event = envelope.message_id.as_str() == event.event_id.to_string();
-    if same_tenant && same_event { Ok(Entry { event, line }) } else { Err("contradiction") }
+    let same_tenant = envelope.org_id.as_ref().is_some_and(|org| org.as_str() == entry.org_id());
+    let same_event = envelope.message_id.as_str() == entry.event_id().to_string();
+    if !(same_tenant && same_event) {
+        return Err("contradiction");
+    }
+    // A worker's key must not drop segments or lift holds.
+    let operators = entry.org_id() == TenantId::OPERATOR && OPERATOR_ACTIONS.contains(&entry.action());
+    if operators && opened.publisher.name.as_str() != OPERATOR { Err("not_operators") } else { Ok(entry) }
 }

@@ -1,17 +1,19 @@
 //! Audit: one writer that turns the audit queue into lines, durable before they are acked.
 
 mod accept;
+mod copy;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use millrace::amqp::{AmqpFault, Dialer, Redelivered, Redial, Session};
-use millrace::auditlog::{AuditLog, LogFault};
+use millrace::auditlog::{AuditLog, LogFault, Settings};
 use millrace::contract::{Keyring, Topology};
 use millrace::lifecycle::Drain;
 use millrace::telemetry::chain;
 
+pub(crate) use copy::Copier;
 pub(crate) use writer::Writer;
 
 /// Most lines of one `fdatasync`.
@@ -22,10 +24,17 @@ const PREFETCH: u16 = 1_024;
 const LOCK_PAUSE: Duration = Duration::from_millis(500);
 
 /// Opens the log, waiting while another process writes it; `None` when drained before that ends.
-pub(crate) async fn open(folder: &std::path::Path, drain: &Drain) -> Result<Option<AuditLog>, LogFault> {
+pub(crate) async fn open(
+    folder: &std::path::Path,
+    settings: &Settings,
+    drain: &Drain,
+) -> Result<Option<AuditLog>, LogFault> {
     let mut told = false;
     loop {
-        match AuditLog::open(folder) {
+        let (folder, settings) = (folder.to_owned(), settings.clone());
+        // A large log is read for seconds.
+        let opening = tokio::task::spawn_blocking(move || AuditLog::open(&folder, settings));
+        match opening.await.map_err(|_| LogFault::Died)? {
             Err(LogFault::Locked(folder)) => {
                 if !std::mem::replace(&mut told, true) {
                     tracing::warn!(log = %folder.display(), "another process writes this log; waiting for it to end");

@@ -15,6 +15,12 @@ impl Writer {
         Self { log: Some(log) }
     }
 
+    /// Ends with a checkpoint of every line.
+    pub(crate) async fn close(self) -> Result<(), LogFault> {
+        let log = self.log.ok_or(LogFault::Died)?;
+        tokio::task::spawn_blocking(move || log.close()).await.map_err(|_| LogFault::Died)?
+    }
+
     /// Appends, waiting as long as the disk refuses. False when the drain began before it could be done.
     pub(super) async fn write(&mut self, entries: Vec<Entry>, drain: &Drain) -> Result<bool, LogFault> {
         let mut delays = RetrySchedule::connections().delays();

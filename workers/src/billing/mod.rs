@@ -2,6 +2,7 @@
 
 mod access;
 mod change_plan;
+mod fees;
 mod history;
 mod invoices;
 mod link_customer;
@@ -9,6 +10,7 @@ mod merge;
 mod override_access;
 mod refetch;
 mod refetched;
+mod refunds;
 mod review_access;
 mod stripe_events;
 mod subscriptions;

@@ -1,5 +1,6 @@
 //! Stripe events, applied in whatever order they come.
 
+use millrace::contract::fees::FeeSchedule;
 use millrace::contract::payloads::{BillingRefetch, StripeChange, StripeEvent};
 use millrace::db::TenantTx;
 use millrace::pipeline::{Changed, Fault, Handler, Message};
@@ -7,19 +8,22 @@ use millrace::pipeline::{Changed, Fault, Handler, Message};
 use super::access::Thresholds;
 use super::history::Entry;
 use super::subscriptions::Merged;
-use super::{access, history, invoices, subscriptions};
+use super::{access, fees, history, invoices, refunds, subscriptions};
 
 /// Provider name in billing rows.
 pub(super) const STRIPE: &str = "stripe";
 
 /// Mirrors the event's object, notes what happened, and evaluates access again.
 #[derive(Debug, Clone)]
-pub struct ApplyStripeEvent(Thresholds);
+pub struct ApplyStripeEvent {
+    thresholds: Thresholds,
+    fees: FeeSchedule,
+}
 
 impl ApplyStripeEvent {
-    /// With the ages from which access is another.
-    pub fn new(thresholds: Thresholds) -> Self {
-        Self(thresholds)
+    /// With the ages from which access is another, and what the platform takes of a paid invoice.
+    pub fn new(thresholds: Thresholds, fees: FeeSchedule) -> Self {
+        Self { thresholds, fees }
     }
 }
 
@@ -34,7 +38,11 @@ impl Handler for ApplyStripeEvent {
             }
             Some(StripeChange::Invoice(seen)) => {
                 let change = invoices::merge(tx, seen).await?;
-                (&seen.id, "invoice", Merged { change, said: None, tie: None, out_of_order: false })
+                fees::charge(tx, &self.fees, seen).await?;
+                (&seen.id, "invoice", Merged::of(change))
+            }
+            Some(StripeChange::Refund(seen)) => {
+                (&seen.id, refunds::target(seen), Merged::of(refunds::take(tx, seen).await?))
             }
             // The pipeline settles these as ignored before any handler.
             None => return Err(Fault::Poison { code: "unhandled_event" }),
@@ -50,6 +58,6 @@ impl Handler for ApplyStripeEvent {
             let (provider, account) = (STRIPE.to_owned(), event.head.account.clone().unwrap_or_default());
             changed = changed.with_message(&BillingRefetch { provider, account, subscription: object.clone(), tie })?;
         }
-        access::evaluate(tx, &self.0, message.decided_at, changed).await
+        access::evaluate(tx, &self.thresholds, message.decided_at, changed).await
     }
 }

@@ -20,6 +20,13 @@ pub(super) struct Merged {
     pub(super) out_of_order: bool,
 }
 
+impl Merged {
+    /// What merging something else than a subscription did.
+    pub(super) fn of(change: Change) -> Self {
+        Self { change, said: None, tie: None, out_of_order: false }
+    }
+}
+
 /// Merges one event's subscription into the tenant's.
 pub(super) async fn event(tx: &mut TenantTx<'_>, provider: &str, object: &SubscriptionChange) -> Result<Merged, Fault> {
     // A status outside the eight is never stored: nothing changes, and the rejection is the alert.

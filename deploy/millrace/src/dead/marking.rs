@@ -16,13 +16,13 @@ use uuid::Uuid;
 
 use super::filters::Filters;
 use super::letter::Letter;
-use super::progress::Progress;
 use super::tally::{Tally, tell};
 use super::verdict::Refused;
 use super::{DEAD_LETTER, PAGE, letter_id};
 use crate::CommandFault;
 use crate::commands::ConfigFile;
 use crate::operator::{OperatorName, Usage};
+use crate::progress::Progress;
 use crate::screen::Screen;
 
 /// Longest reason that an operator gives, in characters.
@@ -191,7 +191,7 @@ impl Run<'_> {
 
     async fn mark_named(&self, tally: &mut Tally) -> Result<(), CommandFault> {
         let ids = self.target.ids_once();
-        let mut progress = Progress::of(ids.len() as u64);
+        let mut progress = Progress::of(ids.len() as u64, "letters", u64::from(PAGE));
         for part in ids.chunks(usize::from(PAGE)) {
             let mut act = self.act().await?;
             let letters = Letter::by_ids(act.conn(), part).await?;
@@ -209,7 +209,7 @@ impl Run<'_> {
         let mut act = self.act().await?;
         let chosen = self.target.filters.fixed(act.conn()).await?;
         let total = Letter::count_open(act.conn(), &chosen).await?;
-        let mut progress = Progress::of(total.unsigned_abs());
+        let mut progress = Progress::of(total.unsigned_abs(), "letters", u64::from(PAGE));
         let mut after = None;
         loop {
             let letters = Letter::oldest_open(act.conn(), &chosen, after, i64::from(PAGE)).await?;

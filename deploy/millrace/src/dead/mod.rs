@@ -7,7 +7,6 @@ mod letter;
 mod list;
 mod marking;
 mod preview;
-mod progress;
 mod redrive;
 mod show;
 mod tally;

@@ -108,13 +108,13 @@ const READ: [Problem; 7] = [
     problem(
         404,
         "There is no such path, operation or tenant. One made a moment ago may take until a replica has heard of it.",
-        &["not_found", "tenant_unknown"],
+        &["audit_index_off", "not_found", "tenant_unknown"],
     ),
     METHOD,
     problem(
         422,
         "A parameter of the query is not as described.",
-        &["invalid_cursor", "invalid_limit", "invalid_query", "invalid_wait"],
+        &["invalid_cursor", "invalid_filter", "invalid_limit", "invalid_query", "invalid_wait"],
     ),
     INTERNAL,
     problem(503, "The database or the issuer's keys are away.", &["issuer_unavailable", "reads_unavailable"]),

@@ -1,6 +1,6 @@
 //! What a tenant may look at: its operations, and its own rows.
 
-use millrace::contract::Role;
+use millrace::contract::{Outcome, Role};
 use serde_json::{Map, Value, json};
 
 use super::answers::{Kind, answers, success};
@@ -31,6 +31,10 @@ pub(super) fn paths() -> Vec<(String, Value)> {
     ] {
         paths.push((format!("/api/{name}"), read(name, about, Some(resource), schema, &[])));
     }
+    let about =
+        "The tenant's audit log, newest first, a page at a time: what its index has, which may be a little behind";
+    let filters = ["Limit", "After", "Actor", "AuditAction", "Resource", "Outcome", "From", "To"];
+    paths.push(("/api/audit".to_owned(), read("audit", about, Some("audit_log"), "AuditLines", &filters)));
     paths
 }
 
@@ -74,8 +78,31 @@ pub(super) fn parameters() -> Map<String, Value> {
             json!({ "name": "after", "in": "query", "description": "`next` of the page before this one.",
                 "schema": { "type": "string" } }),
         ),
+        ("Actor", filter("actor", "Only lines of this actor, kind and id: `user:u_1`.")),
+        ("AuditAction", filter("action", "Only lines of this action, such as `projects.create`.")),
+        ("Resource", filter("resource", "Only lines about this kind of target, `project`, or this one, `project:ID`.")),
+        (
+            "Outcome",
+            json!({ "name": "outcome", "in": "query", "description": "Only lines with this end.",
+                "schema": { "enum": outcomes() } }),
+        ),
+        ("From", time("from", "Only lines of this moment or later.")),
+        ("To", time("to", "Only lines before this moment.")),
     ];
     parameters.into_iter().map(|(name, parameter)| (name.to_owned(), parameter)).collect()
+}
+
+fn filter(name: &str, about: &str) -> Value {
+    json!({ "name": name, "in": "query", "description": about,
+        "schema": { "type": "string", "minLength": 1, "maxLength": 512 } })
+}
+
+fn time(name: &str, about: &str) -> Value {
+    json!({ "name": name, "in": "query", "description": about, "schema": moment() })
+}
+
+fn outcomes() -> [&'static str; 5] {
+    Outcome::ALL.map(Outcome::as_str)
 }
 
 pub(super) fn schemas() -> Map<String, Value> {
@@ -87,6 +114,7 @@ pub(super) fn schemas() -> Map<String, Value> {
         ("Settings", settings()),
         ("Billing", billing()),
         ("Limits", page(feature())),
+        ("AuditLines", page(audit_line())),
     ];
     schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
@@ -196,11 +224,22 @@ fn billing() -> Value {
         ("plan", maybe("string")),
         ("period_end", maybe_moment()),
     ]);
+    let units = || json!({ "type": "integer", "description": "Whole minor units." });
+    let fee = object(&[
+        ("source", text()),
+        ("kind", json!({ "enum": ["fee", "refund", "credit_note"] })),
+        ("invoice", text()),
+        ("amount", units()),
+        ("fee", units()),
+        ("currency", json!({ "type": "string", "description": "ISO 4217." })),
+        ("created_at", moment()),
+    ]);
     object(&[
         ("plan", text()),
         ("access", json!({ "enum": ["full", "grace", "read_only", "suspended"] })),
         ("unpaid_since", maybe_moment()),
         ("subscriptions", json!({ "type": "array", "items": subscription })),
+        ("fees", json!({ "type": "array", "items": fee })),
     ])
 }
 
@@ -219,4 +258,19 @@ fn feature() -> Value {
             "over_limit": { "type": "boolean" },
         },
     })
+}
+
+/// A line as the index has it; the log itself has more.
+fn audit_line() -> Value {
+    object(&[
+        ("timestamp", moment()),
+        ("tenant_seq", json!({ "type": "integer", "minimum": 1, "description": "Gapless in the tenant's own log." })),
+        ("event_id", json!({ "type": "string", "format": "uuid" })),
+        ("actor", text()),
+        ("action", text()),
+        ("resource_type", text()),
+        ("resource_id", text()),
+        ("outcome", json!({ "enum": outcomes() })),
+        ("code", json!({ "type": ["string", "null"], "description": "Why it was rejected, denied or set aside." })),
+    ])
 }

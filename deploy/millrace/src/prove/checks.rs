@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use millrace::db::DbFault;
 use millrace::db::probe::ProbeTx;
 
-use super::expected::{CANONICAL, DEFINERS, ENGINE_GRANTS, ENGINE_POLICIES, GLOBAL_TABLES};
+use super::expected::{BESIDE, CANONICAL, DEFINERS, ENGINE_GRANTS, ENGINE_POLICIES, GLOBAL_TABLES};
 use super::report::{Exception, Failure};
 
 /// Tables and columns somebody else than the owner has a right on: `oid, grantee, right, grantable, place`.
@@ -24,6 +24,7 @@ const COMMON: &str = "WITH acl AS MATERIALIZED ({acl}),
          AND t.atttypid = 'text'::regtype AND t.attcollation = '\"C\"'::regcollation) AS org
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'),
+  beside (place, policy, command, role, qual, wcheck, granted) AS (VALUES {beside}),
   tab AS (SELECT * FROM rel WHERE schema = 'app' AND relkind IN ('r', 'p')),
   pol AS (SELECT p.*, t.name, t.schema, coalesce(pg_get_expr(p.polqual, p.polrelid), '-') AS qual,
       coalesce(pg_get_expr(p.polwithcheck, p.polrelid), '-') AS wcheck,
@@ -50,14 +51,17 @@ const CHECKS: &[(&str, &str)] = &[
         "a policy is not of the canonical text",
         "SELECT name, polname::text FROM pol WHERE schema = 'app' AND polpermissive AND NOT (
            (roles = 'millrace_app' AND polcmd = '*' AND qual = '{canonical}' AND wcheck = '{canonical}')
-           OR (roles = 'millrace_reader' AND polcmd = 'r' AND qual = '{canonical}' AND wcheck = '-'))",
+           OR (roles = 'millrace_reader' AND polcmd = 'r' AND qual = '{canonical}' AND wcheck = '-')
+           OR EXISTS (SELECT 1 FROM beside b WHERE b.place = name AND b.policy = polname AND b.command = polcmd::text
+             AND b.role = roles AND b.qual = pol.qual AND b.wcheck = pol.wcheck))",
     ),
     (
         "a grant that no tenant table has",
         "SELECT t.name, format('%s %s', g.role, g.privilege_type) FROM tab t JOIN granted g ON g.oid = t.oid
            WHERE g.is_grantable OR NOT (
              (g.role IN ('millrace_app', 'millrace_maintenance') AND g.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE'))
-             OR (g.role = 'millrace_reader' AND g.privilege_type = 'SELECT'))",
+             OR (g.role = 'millrace_reader' AND g.privilege_type = 'SELECT')
+             OR EXISTS (SELECT 1 FROM beside b WHERE b.place = t.name AND b.role = g.role AND b.granted = g.privilege_type))",
     ),
     (
         "the primary key does not begin with org_id (text, COLLATE \"C\", NOT NULL)",
@@ -106,9 +110,9 @@ const CHECKS: &[(&str, &str)] = &[
     (
         "a run-time role stands above row-level security, or is a member of another",
         "SELECT rolname::text, '' FROM pg_roles r WHERE
-           (rolname IN ('millrace_app', 'millrace_reader', 'millrace_relay', 'millrace_migrator', 'millrace_owner')
-             AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication))
-           OR (rolname IN ('millrace_app', 'millrace_reader', 'millrace_relay')
+           (rolname IN ('millrace_app', 'millrace_reader', 'millrace_relay', 'millrace_indexer', 'millrace_migrator',
+               'millrace_owner') AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication))
+           OR (rolname IN ('millrace_app', 'millrace_reader', 'millrace_relay', 'millrace_indexer')
              AND EXISTS (SELECT 1 FROM pg_auth_members m WHERE m.member = r.oid))",
     ),
     (
@@ -137,13 +141,22 @@ const CHECKS: &[(&str, &str)] = &[
     ),
 ];
 
+/// A query behind the common part.
+fn common(query: &str) -> String {
+    let beside = BESIDE.iter().map(|(table, policy, command, role, qual, check, right)| {
+        format!("('{table}', '{policy}', '{command}', '{role}', '{qual}', '{check}', '{right}')")
+    });
+    let beside: Vec<String> = beside.collect();
+    format!("{COMMON} {query}").replace("{acl}", ACL).replace("{beside}", &beside.join(", "))
+}
+
 /// Everything in the catalogue that breaks a rule.
 pub(super) async fn defects(tx: &mut ProbeTx) -> Result<BTreeSet<Failure>, DbFault> {
     let parts = CHECKS.iter().enumerate().map(|(number, (_, query))| {
         format!("SELECT {number}, found.place, found.detail FROM ({query}) AS found (place, detail)")
     });
     let all: Vec<String> = parts.collect();
-    let query = format!("{COMMON} {}", all.join(" UNION ALL ")).replace("{acl}", ACL).replace("{canonical}", CANONICAL);
+    let query = common(&all.join(" UNION ALL ")).replace("{canonical}", CANONICAL);
     let found: Vec<(i32, String, String)> = tx.fetch(&query).await?;
     let mut defects: BTreeSet<Failure> = found
         .into_iter()
@@ -174,12 +187,11 @@ async fn engine(tx: &mut ProbeTx) -> Result<Vec<Failure>, DbFault> {
     let mut defects: Vec<Failure> =
         found.difference(&wanted).map(|g| grant("a grant that is not expected", g)).collect();
     defects.extend(wanted.difference(&found).map(|g| grant("an expected grant is missing", g)));
-    let policies = format!(
-        "{COMMON} SELECT name, polname::text, polcmd::text, roles, qual, wcheck FROM pol
-         WHERE schema = 'engine' AND polpermissive"
+    let policies = common(
+        "SELECT name, polname::text, polcmd::text, roles, qual, wcheck FROM pol
+         WHERE schema = 'engine' AND polpermissive",
     );
-    let found: Vec<(String, String, String, String, String, String)> =
-        tx.fetch(&policies.replace("{acl}", ACL)).await?;
+    let found: Vec<(String, String, String, String, String, String)> = tx.fetch(&policies).await?;
     let wanted = ENGINE_POLICIES.iter().map(|p| {
         (format!("engine.{}", p.0), p.1.to_owned(), p.2.to_owned(), p.3.to_owned(), p.4.to_owned(), p.5.to_owned())
     });

@@ -48,9 +48,20 @@ pub(super) const ENGINE_GRANTS: &[(&str, &str, &str)] = &[
     ("millrace_relay", "DELETE", "outbox"),
     ("millrace_relay", "SELECT", "parked"),
     ("millrace_relay", "UPDATE", "parked(not_before)"),
+    ("millrace_indexer", "SELECT", "audit_index_position"),
+    ("millrace_indexer", "UPDATE", "audit_index_position(lines)"),
+    ("millrace_indexer", "UPDATE", "audit_index_position(segment)"),
+    ("millrace_indexer", "UPDATE", "audit_index_position(byte_offset)"),
     ("millrace_reader", "SELECT", "dead_letters"),
     ("millrace_reader", "SELECT", "operations"),
     ("millrace_maintenance", "INSERT", "outbox"),
+    ("millrace_maintenance", "SELECT", "outbox(exchange)"),
+    ("millrace_maintenance", "SELECT", "outbox(body)"),
+    ("millrace_maintenance", "SELECT", "inbox"),
+    ("millrace_maintenance", "SELECT", "inbox_a"),
+    ("millrace_maintenance", "SELECT", "inbox_b"),
+    ("millrace_maintenance", "SELECT", "inbox_c"),
+    ("millrace_maintenance", "SELECT", "audit_index_position"),
     ("millrace_maintenance", "SELECT", "holds"),
     ("millrace_maintenance", "INSERT", "holds"),
     ("millrace_maintenance", "UPDATE", "holds(released_by)"),
@@ -70,6 +81,13 @@ pub(super) const ENGINE_GRANTS: &[(&str, &str, &str)] = &[
 
 /// The one condition of a tenant's policy, as `pg_get_expr` prints it.
 pub(super) const CANONICAL: &str = "(org_id = ( SELECT app.cur_org() AS cur_org))";
+
+/// What a tenant table has beside the grants and policies of all: table, policy, command, role, USING, WITH CHECK, and the
+/// one right that the policy bounds.
+pub(super) const BESIDE: &[(&str, &str, &str, &str, &str, &str, &str)] = &[
+    // The indexer adds lines of every tenant, and can neither see nor change any.
+    ("app.audit_index", "indexing", "a", "millrace_indexer", "-", "true", "INSERT"),
+];
 
 /// Policies of engine tables, which are written before a tenant is known or across tenants: table, policy, command
 /// (`r` SELECT, `a` INSERT, `w` UPDATE, `d` DELETE, `*` all), role, USING, WITH CHECK.
@@ -110,6 +128,11 @@ pub(super) const DEFINERS: &[(&str, &str)] = &[
     (
         "engine.resolve_link(text,text,boolean,text)",
         "answers whose customer it is without showing the links of anybody else",
+    ),
+    ("engine.reset_audit_index()", "empties the index of the audit log, which is made again from the files"),
+    (
+        "engine.tend_audit_index(integer,date[])",
+        "makes and drops months of the audit log's index, whose partitions no run-time role may name",
     ),
     ("engine.turn_inbox()", "begins the next generation of the inbox when the present one is old enough"),
 ];

@@ -97,6 +97,11 @@ impl StateDir {
         &self.root
     }
 
+    /// Folder of the audit log.
+    pub(super) fn audit_log(&self) -> PathBuf {
+        self.root.join("audit")
+    }
+
     pub(super) fn logs(&self) -> PathBuf {
         self.root.join("logs")
     }

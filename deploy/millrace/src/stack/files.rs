@@ -1,5 +1,7 @@
 //! What a local stack is configured with: fresh keys, and one `millrace.toml` for every process.
 
+use millrace::auditlog::SigningKey;
+use secrecy::ExposeSecret;
 use serde_json::json;
 
 use super::control::StateDir;
@@ -14,7 +16,7 @@ pub(super) const DEMO_CUSTOMER: &str = "cus_demo";
 pub(super) const NAME: &str = "millrace";
 
 /// Every secret of a stack; each is a file of its own that only its owner may read.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "amqp-ingress",
     "amqp-worker",
     "amqp-relay",
@@ -22,6 +24,7 @@ const KEYS: [&str; 15] = [
     "db-app",
     "db-relay",
     "db-reader",
+    "db-indexer",
     "db-migrator",
     "db-context",
     "audit-event-id",
@@ -72,6 +75,11 @@ pub(super) fn write(
             state.write(&format!("keys/{key}"), &format!("{text}\n"), 0o600)?;
         }
     }
+    let log_key = "keys/audit-log";
+    if !state.root().join(log_key).exists() {
+        let key = SigningKey::generate(&format!("{NAME}/audit")).ok_or("the stack's name is no name of a log")?;
+        state.write(log_key, &format!("{}\n", key.render().expose_secret()), 0o600)?;
+    }
     let (host, amqp_port) = rabbit.amqp_address();
     let toml = include_str!("millrace.toml")
         .replace("{name}", NAME)
@@ -93,7 +101,7 @@ pub(super) fn write_env(
         Ok(std::fs::read_to_string(state.root().join("keys").join(name))?.trim_end().to_owned())
     };
     let app = format!("postgres://millrace_app:{}@127.0.0.1:{}/{NAME}", key("db-app")?, postgres.port());
-    let log = state.root().join("audit/seg/00000000000000000000.jsonl");
+    let log = state.audit_log();
     let lines = [
         ("MILLRACE_HTTP_URL", format!("http://127.0.0.1:{}", ports.public)),
         ("MILLRACE_ADMIN_URL", format!("http://127.0.0.1:{}", ports.admin)),

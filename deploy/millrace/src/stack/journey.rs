@@ -32,7 +32,8 @@ const POLL: Duration = Duration::from_millis(5);
 pub(super) struct Watch {
     pool: PgPool,
     ports: Ports,
-    log: PathBuf,
+    /// Folder of the audit log's segments.
+    segments: PathBuf,
     logs: PathBuf,
     began: Instant,
 }
@@ -40,8 +41,7 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(state: &StateDir, postgres: &Postgres, ports: Ports) -> Result<Self, CommandFault> {
         let pool = PgPoolOptions::new().max_connections(2).connect_lazy(&postgres.superuser_url(NAME))?;
-        let log = state.root().join("audit/seg/00000000000000000000.jsonl");
-        Ok(Self { pool, ports, log, logs: state.logs(), began: Instant::now() })
+        Ok(Self { pool, ports, segments: state.audit_log().join("seg"), logs: state.logs(), began: Instant::now() })
     }
 
     pub(super) fn public_url(&self) -> String {
@@ -97,11 +97,21 @@ impl Watch {
         let deadline = Instant::now() + LEG;
         let needle = format!("\"dedupe_key\":\"stripe:{event_id}\"");
         loop {
-            let text = tokio::fs::read_to_string(&self.log).await.unwrap_or_default();
-            if let Some(line) = text.lines().rev().find(|line| line.contains(&needle)) {
+            if let Some(line) = self.newest_lines().await.lines().rev().find(|line| line.contains(&needle)) {
                 return Ok(line.to_owned());
             }
             self.wait(deadline, "the event has no audit line", "audit-0.log").await?;
+        }
+    }
+
+    /// The open segment of the audit log: its names rise.
+    async fn newest_lines(&self) -> String {
+        let names =
+            std::fs::read_dir(&self.segments).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        let newest = names.filter(|path| path.extension().is_some_and(|kind| kind == "jsonl")).max();
+        match newest {
+            Some(path) => tokio::fs::read_to_string(path).await.unwrap_or_default(),
+            None => String::new(),
         }
     }
 

@@ -61,7 +61,7 @@ impl Tenants {
     }
 }
 
-fn tenant(text: &str) -> Result<TenantId, Usage> {
+pub(crate) fn tenant(text: &str) -> Result<TenantId, Usage> {
     let org = TenantId::parse(text).map_err(|fault| Usage(fault.to_string()))?;
     if org.is_operator() { Err(Usage(format!("{org} is reserved for the deployment itself"))) } else { Ok(org) }
 }

@@ -24,8 +24,8 @@ pub use projects::{
 pub use refetch::{BillingRefetch, BillingRefetched};
 pub use settings::{MOST_SETTINGS, SettingsUpdate, SettingsUpdated};
 pub use stripe::{
-    InvoiceChange, InvoiceStatus, StripeChange, StripeEvent, StripeHead, SubscriptionChange, SubscriptionObject,
-    SubscriptionRank,
+    InvoiceChange, InvoiceStatus, RefundChange, RefundKind, StripeChange, StripeEvent, StripeHead, SubscriptionChange,
+    SubscriptionObject, SubscriptionRank,
 };
 pub use tenants::{
     TenantClosed, TenantCreated, TenantResumed, TenantSuspended, TenantsClose, TenantsCreate, TenantsResume,

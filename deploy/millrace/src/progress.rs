@@ -3,37 +3,39 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use super::PAGE;
-
 /// Between two lines that are kept.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Progress of one run; a short one shows none.
+/// Progress of one run; one of no more than so many shows none.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     total: u64,
+    least: u64,
+    what: &'static str,
     terminal: bool,
     shown: Option<Instant>,
     open_line: bool,
 }
 
 impl Progress {
-    pub(super) fn of(total: u64) -> Self {
-        Self { total, terminal: std::io::stderr().is_terminal(), shown: None, open_line: false }
+    /// Of a run over so many, that shows something when there are more than `least`.
+    pub(crate) fn of(total: u64, what: &'static str, least: u64) -> Self {
+        Self { total, least, what, terminal: std::io::stderr().is_terminal(), shown: None, open_line: false }
     }
 
-    /// Says how many letters are behind us.
-    pub(super) fn show(&mut self, done: u64) {
-        if self.total <= u64::from(PAGE) {
+    /// Says how many are behind us.
+    pub(crate) fn show(&mut self, done: u64) {
+        let (total, what) = (self.total.max(done), self.what);
+        if total <= self.least {
             return;
         }
         // Without a standard error there is nobody to tell.
         if self.terminal {
             self.open_line = true;
-            let _ = write!(std::io::stderr(), "\r{done} of {} letters", self.total.max(done));
+            let _ = write!(std::io::stderr(), "\r{done} of {total} {what}");
         } else if self.shown.is_none_or(|shown| shown.elapsed() >= PAUSE) {
             self.shown = Some(Instant::now());
-            let _ = writeln!(std::io::stderr(), "{done} of {} letters", self.total.max(done));
+            let _ = writeln!(std::io::stderr(), "{done} of {total} {what}");
         }
     }
 }

@@ -1,0 +1,238 @@
+//! The sealer: a thread beside the writer that grows the tree, signs checkpoints and closes segments, so that neither
+//! signatures nor compression hold a line up.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+use super::closer::{Closer, Word};
+use super::durable::{self, Journal, whole_notes};
+use super::fault::LogFault;
+use super::growing::Growing;
+use super::layout::Layout;
+use super::note::{Checkpoint, SigningKey};
+use super::tree::Hash;
+use crate::chaos::{Point, pass};
+use crate::contract::Timestamp;
+use crate::telemetry::{chain, fields};
+
+/// A clock that is behind the newest checkpoint by less than this is waited for.
+const STEP_BACK: Duration = Duration::from_secs(60);
+
+/// How a log is written.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Name of the log: origin of its checkpoints and name of its key.
+    pub name: String,
+    /// Signs checkpoints.
+    pub key: SigningKey,
+    /// A segment that has reached so many bytes is closed.
+    pub segment_bytes: u64,
+    /// How often a log that grows gets a checkpoint.
+    pub checkpoint_every: Duration,
+    /// How often one that does not.
+    pub heartbeat_every: Duration,
+    /// Lines younger than this are not dropped, whatever an operator says.
+    pub retention: Duration,
+}
+
+impl Settings {
+    /// A checkpoint a second for a log that grows, one an hour for one that does not.
+    pub fn new(name: String, key: SigningKey, segment_bytes: u64, retention: Duration) -> Self {
+        Self {
+            name,
+            key,
+            segment_bytes,
+            checkpoint_every: Duration::from_secs(1),
+            heartbeat_every: Duration::from_secs(3_600),
+            retention,
+        }
+    }
+}
+
+/// A signed checkpoint that is durable.
+#[derive(Debug, Clone)]
+pub struct Sealed {
+    /// Lines that it covers.
+    pub size: u64,
+    /// When it was signed.
+    pub time: Timestamp,
+    /// The signed note.
+    pub note: Arc<str>,
+}
+
+/// What the writer tells the sealer.
+pub(super) enum Told {
+    /// Lines are durable.
+    Grown(Vec<Hash>),
+    /// An operator's act is among them, at this index.
+    Act(u64, Vec<u8>),
+    /// A segment gets no more lines: its first index, and how many it has.
+    Closed(u64, u64),
+    /// The writer ends.
+    Stop,
+}
+
+/// The writer's end of the thread.
+#[derive(Debug)]
+pub(super) struct Handle {
+    told: Sender<Told>,
+    fault: Arc<Mutex<Option<LogFault>>>,
+    sealed: watch::Receiver<Option<Sealed>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// Tells the thread; it has died when it does not listen.
+    pub(super) fn tell(&self, told: Told) -> Result<(), LogFault> {
+        self.told.send(told).map_err(|_| self.fault().unwrap_or(LogFault::Died))
+    }
+
+    /// Why the thread ended, once.
+    fn fault(&self) -> Option<LogFault> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The newest checkpoint, now and later.
+    pub(super) fn sealed(&self) -> watch::Receiver<Option<Sealed>> {
+        self.sealed.clone()
+    }
+
+    /// Waits for the last checkpoint.
+    pub(super) fn stop(&mut self) -> Result<(), LogFault> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        let _ = self.told.send(Told::Stop);
+        thread.join().map_err(|_| LogFault::Died)?;
+        self.fault().map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Whoever did not ask how it ended does not want to know.
+        let _ = self.stop();
+    }
+}
+
+/// The thread's own state.
+pub(super) struct Sealer {
+    settings: Settings,
+    layout: Layout,
+    tree: Growing,
+    history: Journal,
+    newest: Option<Checkpoint>,
+    closer: Closer,
+    sealed: watch::Sender<Option<Sealed>>,
+}
+
+impl Sealer {
+    /// Takes over a log whose newest checkpoint, tree and segments are known.
+    pub(super) fn new(
+        settings: Settings,
+        layout: Layout,
+        tree: Growing,
+        newest: Option<(Checkpoint, String)>,
+        closer: Closer,
+    ) -> Result<Self, LogFault> {
+        let history = Journal::open(&layout.history(), whole_notes)?;
+        let sealed = newest.as_ref().map(|(checkpoint, note)| Sealed {
+            size: checkpoint.size,
+            time: checkpoint.time,
+            note: note.as_str().into(),
+        });
+        let newest = newest.map(|(checkpoint, _)| checkpoint);
+        Ok(Self { settings, layout, tree, history, newest, closer, sealed: watch::Sender::new(sealed) })
+    }
+
+    /// Starts the thread.
+    pub(super) fn start(mut self) -> Result<Handle, LogFault> {
+        let (told, inbox) = channel();
+        let fault = Arc::new(Mutex::new(None));
+        let (sealed, left) = (self.sealed.subscribe(), Arc::clone(&fault));
+        // A log has a checkpoint from its first moment on.
+        self.work(false)?;
+        let thread = std::thread::Builder::new().name("audit sealer".to_owned()).spawn(move || {
+            if let Err(fault) = self.run(&inbox) {
+                *left.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+            }
+        });
+        let thread = thread.map_err(super::fault::io("start a thread for", std::path::Path::new("checkpoints")))?;
+        Ok(Handle { told, fault, sealed, thread: Some(thread) })
+    }
+
+    fn run(mut self, inbox: &Receiver<Told>) -> Result<(), LogFault> {
+        let mut next = Instant::now() + self.settings.checkpoint_every;
+        loop {
+            match inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(Told::Grown(leaves)) => leaves.into_iter().for_each(|leaf| self.tree.push(leaf)),
+                Ok(Told::Act(index, line)) => self.closer.tell(Word::Act(index, line))?,
+                Ok(Told::Closed(first, lines)) => self.closer.tell(Word::Closed(first, lines))?,
+                Ok(Told::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    self.attempt(true)?;
+                    return self.closer.stop();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if Instant::now() >= next {
+                next = Instant::now() + self.settings.checkpoint_every;
+                self.attempt(false)?;
+            }
+        }
+    }
+
+    /// Does what is due. A disk that refuses is asked again in a moment; anything else ends the writer.
+    fn attempt(&mut self, last: bool) -> Result<(), LogFault> {
+        match self.work(last) {
+            Err(fault @ LogFault::Io { .. }) => {
+                tracing::error!(error = chain(&fault), "no checkpoint could be written; it is tried again");
+            }
+            ended => ended?,
+        }
+        let behind = self.tree.size() - self.newest.as_ref().map_or(0, |newest| newest.size);
+        metrics::gauge!(fields::AUDIT_UNSEALED).set(behind as f64);
+        Ok(())
+    }
+
+    fn work(&mut self, last: bool) -> Result<(), LogFault> {
+        let now = Timestamp::new(OffsetDateTime::now_utc());
+        if self.is_due(now, last)? {
+            self.seal(now)?;
+        }
+        self.closer.tell(Word::Sealed(self.newest.as_ref().map_or(0, |newest| newest.size)))
+    }
+
+    fn is_due(&self, now: Timestamp, last: bool) -> Result<bool, LogFault> {
+        let Some(newest) = &self.newest else { return Ok(true) };
+        let behind = newest.time.moment() - now.moment();
+        if behind > STEP_BACK {
+            return Err(LogFault::Clock { now, newest: newest.time });
+        }
+        let grown = self.tree.size() > newest.size;
+        let quiet = -behind >= self.settings.heartbeat_every;
+        // No two checkpoints of one time: a verifier may ask which was first.
+        Ok((grown || quiet) && (!behind.is_positive() || last))
+    }
+
+    /// Tiles first, then the history, then the newest note: whoever reads the note finds what it stands for.
+    fn seal(&mut self, now: Timestamp) -> Result<(), LogFault> {
+        pass(Point::BeforeCheckpoint);
+        self.tree.write()?;
+        let root = self.tree.root().ok_or(LogFault::Died)?;
+        let time = self.newest.as_ref().map_or(now, |newest| now.max(newest.time));
+        let checkpoint = Checkpoint { origin: self.settings.name.clone(), size: self.tree.size(), root, time };
+        let note = checkpoint.sign(&self.settings.key);
+        self.history.append(format!("{note}\n").as_bytes())?;
+        pass(Point::AfterHistory);
+        durable::replace(&self.layout.checkpoint(), note.as_bytes())?;
+        self.tree.sweep();
+        metrics::gauge!(fields::AUDIT_CHECKPOINT_SIZE).set(checkpoint.size as f64);
+        metrics::gauge!(fields::AUDIT_CHECKPOINT_TIME).set(checkpoint.time.unix() as f64);
+        self.sealed.send_replace(Some(Sealed { size: checkpoint.size, time, note: note.into() }));
+        self.newest = Some(checkpoint);
+        Ok(())
+    }
+}
