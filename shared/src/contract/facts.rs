@@ -123,12 +123,15 @@ const ACTS: &[(&str, Facts)] = &[
 ];
 
 /// What a line holds that it must not: facts that its action does not list, and values that are not of their fact's kind.
+/// A fact that is null says nothing.
 pub fn unlisted_facts(actor_id: &str, action: &str, metadata: &Map<String, Value>) -> Vec<String> {
     let act = ACTS.iter().find(|(name, _)| *name == action).map(|(_, facts)| *facts);
     let listed = if actor_id.starts_with("operator:") { act.unwrap_or_default() } else { SETTLEMENT };
     let misfit = |(name, value): (&String, &Value)| match listed.iter().find(|(fact, _)| fact == name) {
         None => Some(format!("{action} has a fact that is not listed: {name}")),
-        Some((_, kind)) if !kind.fits(value) => Some(format!("{action} has a {name} that is no {kind:?}")),
+        Some((_, kind)) if !value.is_null() && !kind.fits(value) => {
+            Some(format!("{action} has a {name} that is no {kind:?}"))
+        }
         Some(_) => None,
     };
     metadata.iter().filter_map(misfit).collect()
