@@ -23,8 +23,8 @@ async fn seed(world: &World) {
             "tenants (org_id, name) VALUES ($1, 'Some Inc')",
             "subscriptions (org_id, provider, subscription_id, status, status_since, last_created, last_rank)
              VALUES ($1, 'stripe', 'sub_' || $1, 'active', now(), now(), 0)",
-            "invoices (org_id, provider, invoice_id, status, amount_due, amount_paid, currency)
-             VALUES ($1, 'stripe', 'in_' || $1, 'paid', 100, 100, 'eur')",
+            "invoices (org_id, provider, invoice_id, status, rank, state_created, amount_due, amount_paid, currency)
+             VALUES ($1, 'stripe', 'in_' || $1, 'paid', 4, now(), 100, 100, 'eur')",
             "invoice_payments (org_id, payment_id, invoice_id) VALUES ($1, 'ch_' || $1, 'in_' || $1)",
             "refunds (org_id, source_id, kind, payment_ids, refunded_before, refunded_after, currency)
              VALUES ($1, 'ch_' || $1, 'refund', '{}', 0, 50, 'EUR')",
