@@ -34,6 +34,8 @@ pub enum KeyKind {
     AuditLog,
     /// Makes the tombstones of erased people.
     Tombstones,
+    /// Lets Millrace ask the billing provider.
+    ProviderApi,
     /// Something else.
     Other,
 }
@@ -49,6 +51,7 @@ impl KeyKind {
             Self::AuditEventIds => "audit event ids",
             Self::AuditLog => "audit log",
             Self::Tombstones => "tombstones",
+            Self::ProviderApi => "provider api",
             Self::Other => "other",
         }
     }
@@ -145,6 +148,7 @@ fn kind(s: &mut Reader, trail: &[String], stem: &str) -> (KeyKind, String) {
         ("compliance", "event_id_key") => (KeyKind::AuditEventIds, hmac()),
         ("compliance", "audit_log_key") => (KeyKind::AuditLog, "Ed25519".to_owned()),
         ("compliance", "tombstone_key") => (KeyKind::Tombstones, hmac()),
+        ("billing", _) => (KeyKind::ProviderApi, "bearer".to_owned()),
         _ => (KeyKind::Other, String::new()),
     }
 }

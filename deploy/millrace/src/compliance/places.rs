@@ -115,6 +115,13 @@ pub(super) const PLACES: &[Place] = &[
     ),
     place(
         Table,
+        "engine.due",
+        "sealed messages that come due later",
+        "until they are due",
+        Enforced("a worker seals what is due and deletes the row"),
+    ),
+    place(
+        Table,
         "engine.operations",
         "what became of each command: ids and codes",
         "no limit",
@@ -184,7 +191,9 @@ pub(super) const PLACES: &[Place] = &[
         "audit log",
         "lines with pseudonyms, codes and ids; no content",
         "compliance.retention_days, 365 by default",
-        Enforced("retention of the audit log: whole segments, after a signed record; a legal hold keeps its own copy"),
+        Enforced(
+            "millrace audit prune, which an operator schedules: whole segments, after a signed record; a legal hold keeps its own copy",
+        ),
     ),
     place(
         File,
