@@ -61,10 +61,10 @@ enum Command {
     /// What is dead and why: list, show, redrive, discard.
     #[command(subcommand)]
     Dead(dead::Dead),
-    /// The audit log: verify, export, prove, reconcile, reindex, keygen, prune, hold.
+    /// The audit log: verify, export, prove, reconcile, reindex, keygen, prune.
     #[command(subcommand)]
     Audit(audit::Audit),
-    /// Legal holds: place, release. They suspend a tenant's erasures.
+    /// Legal holds: place, release, list. They suspend a tenant's erasures.
     #[command(subcommand)]
     Hold(hold::Hold),
     /// What was erased stays erased: apply the log's erasures to a restored database.

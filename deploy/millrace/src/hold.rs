@@ -1,8 +1,9 @@
-//! `millrace hold`: a legal hold suspends a tenant's erasures, and nothing else.
+//! `millrace hold`: a legal hold suspends a tenant's erasures, and nothing else. The tenant's lines are pinned beside the log by
+//! `millrace audit export`, so that segments can expire as ever.
 
 use clap::{Args, Subcommand};
 use millrace::config::{Process, start};
-use millrace::contract::{Contract, TenantId};
+use millrace::contract::{Contract, TenantId, Timestamp};
 use serde_json::{Map, json};
 use uuid::Uuid;
 
@@ -19,7 +20,8 @@ const LONGEST_MATTER: usize = 64;
 
 const PLACE_EXAMPLE: &str = "Example: millrace hold place org_2abC --matter 2026-LIT-017\n\
     The matter is the reference of a file, no words about it: it stands in the audit log. New erasures are rejected with \
-    legal_hold, planned ones wait until the last hold is released. Nobody's access changes.";
+    legal_hold, planned ones wait until the last hold is released. Nobody's access changes.\n\
+    Then pin the evidence, which outlives the log's segments: millrace audit export --org org_2abC --out …/holds/2026-LIT-017";
 const RELEASE_EXAMPLE: &str = "Example: millrace hold release org_2abC --matter 2026-LIT-017\n\
     Erasures that waited for it are executed, unless another hold remains.";
 
@@ -31,6 +33,16 @@ pub(crate) enum Hold {
     /// End a hold; erasures that waited go on.
     #[command(after_help = RELEASE_EXAMPLE)]
     Release(Target),
+    /// Show the holds that are in force, oldest first.
+    List(List),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    operator: OperatorName,
+    #[command(flatten)]
+    config: ConfigFile,
 }
 
 #[derive(Debug, Args)]
@@ -51,7 +63,31 @@ impl Hold {
         match self {
             Self::Place(target) => target.place(contract, screen).await,
             Self::Release(target) => target.release(contract, screen).await,
+            Self::List(list) => list.run(contract, screen).await,
         }
+    }
+}
+
+impl List {
+    async fn run(&self, contract: Contract, screen: &Screen) -> Result<(), CommandFault> {
+        let (contract, config) = start(contract, &self.config.path(), Process::Operator)?;
+        let mut act = self.operator.act(&contract, &config).await?;
+        let holds = sqlx::query!(
+            "SELECT org_id, matter, placed_by, placed_at FROM engine.holds WHERE released_at IS NULL ORDER BY placed_at"
+        )
+        .fetch_all(act.conn())
+        .await?;
+        let metadata = Map::from_iter([("shown".to_owned(), holds.len().into())]);
+        act.commit(&TenantId::operator(), "hold.list", (HOLD, "-"), metadata).await?;
+        for hold in holds {
+            let placed = Timestamp::new(hold.placed_at).to_string();
+            let text = format!("{}  {}  {placed}  {}", hold.org_id, hold.matter, hold.placed_by);
+            let facts = json!({
+                "org_id": hold.org_id, "matter": hold.matter, "placed_at": placed, "placed_by": hold.placed_by,
+            });
+            screen.row(&text, &facts);
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,6 @@
 use uuid::Uuid;
 
 use super::line::{Fields, ORG_AT};
-use super::planning::{HOLD_PLACED, HOLD_RELEASED};
 use crate::contract::{AuditEvent, TenantId, Timestamp};
 
 /// A producer's line, read once, that the log may append.
@@ -31,10 +30,8 @@ impl Act {
     }
 }
 
-/// Action of the line by which an operator has old segments dropped.
+/// Action of the line by which an operator has old segments dropped. Only the operators' own publisher may record it.
 pub const RETENTION_PRUNED: &str = "retention.pruned";
-/// Actions that only the operators' own publisher may record.
-pub const OPERATOR_ACTIONS: [&str; 3] = [RETENTION_PRUNED, HOLD_PLACED, HOLD_RELEASED];
 
 impl Entry {
     /// Reads the line's bytes. `None` when a producer would not have rendered them so, or when they leave no room for the

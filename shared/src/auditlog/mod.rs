@@ -31,13 +31,11 @@ pub mod tile;
 pub mod tree;
 pub mod verify;
 
-pub use entry::{Entry, OPERATOR_ACTIONS, RETENTION_PRUNED};
+pub use entry::{Entry, RETENTION_PRUNED};
 pub use fault::LogFault;
 pub use log::{Appender, AuditLog};
 pub use note::SigningKey;
-pub use planning::{
-    HOLD_PLACED, HOLD_RELEASED, Hold, HoldRecord, holds, newest_checkpoint, plan_prune, tenant_sequence,
-};
+pub use planning::{newest_checkpoint, plan_prune};
 pub use retention::PruneRecord;
 pub use sealer::{Sealed, Settings};
 pub use stager::{Block, Stager};

@@ -104,9 +104,8 @@ const ACTS: &[(&str, Facts)] = &[
     ("breach.scope", &[("from", Id), ("to", Id)]),
     ("evidence.collected", &[("sha256", Hash), ("files", Count), ("missing", Count), ("from", Id), ("to", Id)]),
     ("ropa.made", &[]),
-    ("hold.placed", &[("org_id", Id), ("hold", Id), ("from_seq", Count), ("to_seq", Count)]),
-    ("hold.released", &[("org_id", Id), ("hold", Id), ("from_seq", Count), ("to_seq", Count)]),
     ("hold.place", &[("matter", Id)]),
+    ("hold.list", &[("shown", Count)]),
     ("hold.release", &[("matter", Id), ("released", Count)]),
     ("erasures.apply", &[("pseudonym", Id)]),
     (

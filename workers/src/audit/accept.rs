@@ -1,7 +1,7 @@
 //! Which messages of the audit queue may become lines.
 
 use millrace::amqp::Delivered;
-use millrace::auditlog::{Entry, OPERATOR_ACTIONS};
+use millrace::auditlog::{Entry, RETENTION_PRUNED};
 use millrace::contract::{Keyring, MessageType, TenantId};
 use millrace::telemetry::fields;
 
@@ -44,6 +44,6 @@ fn entry(delivered: &Delivered, keyring: &Keyring) -> Result<Entry, &'static str
         return Err("contradiction");
     }
     // A worker's key must not drop segments or lift holds.
-    let operators = entry.org_id() == TenantId::OPERATOR && OPERATOR_ACTIONS.contains(&entry.action());
+    let operators = entry.org_id() == TenantId::OPERATOR && entry.action() == RETENTION_PRUNED;
     if operators && opened.publisher.name.as_str() != OPERATOR { Err("not_operators") } else { Ok(entry) }
 }

@@ -1,7 +1,6 @@
 //! `millrace audit`: what an operator does with the audit log. One command a file.
 
 mod export;
-mod hold;
 mod keygen;
 mod prune;
 mod reconcile;
@@ -39,9 +38,6 @@ pub(crate) enum Audit {
     /// Have old segments dropped, whole and on record.
     #[command(after_help = prune::EXAMPLE)]
     Prune(prune::Prune),
-    /// Legal holds: place, release, list.
-    #[command(subcommand, after_help = hold::EXAMPLE)]
-    Hold(hold::Hold),
     /// Compare the log with the database: every settled message has exactly one line, and no line lacks its message.
     #[command(after_help = reconcile::ABOUT)]
     Reconcile(reconcile::Reconcile),
@@ -59,7 +55,6 @@ impl Audit {
             Self::Export(export) => export.run(screen)?,
             Self::Prove(prove) => prove.run(screen)?,
             Self::Prune(prune) => prune.run(contract, screen).await?,
-            Self::Hold(hold) => hold.run(contract, screen).await?,
             Self::Reindex(reindex) => reindex.run(contract, screen).await?,
         }
         Ok(ExitCode::SUCCESS)
