@@ -127,16 +127,13 @@ impl World {
             std::fs::write(keys.join(name), format!("{:064x}\n", number + 1)).expect("a key");
         }
         // Logins are the cluster's and the broker's, shared by every world on them.
-        let brokers = ["amqp-ingress", "amqp-worker", "amqp-relay", "amqp-audit"];
+        let brokers = ["amqp-ingress", "amqp-worker", "amqp-relay", "amqp-audit", "amqp-crm", "amqp-ledger"];
         for name in brokers.into_iter().chain(["db-app", "db-relay", "db-reader", "db-indexer", "db-migrator"]) {
             std::fs::write(keys.join(name), "only for tests\n").expect("a password");
         }
         std::fs::write(keys.join("issuer"), ISSUER_SECRET).expect("a secret");
         let log_key = SigningKey::generate(&format!("{}/audit", self.name)).expect("a name").render();
         std::fs::write(keys.join("audit-log"), log_key.expose_secret()).expect("a key");
-        for name in ["amqp-crm", "amqp-ledger"] {
-            std::fs::write(keys.join(name), "only for tests\n").expect("a password");
-        }
         std::fs::write(keys.join("stripe-1"), SECRETS[0]).expect("a secret");
         std::fs::write(keys.join("stripe-2"), SECRETS[1]).expect("a secret");
         let (host, port) = self.servers.rabbit.lock().await.amqp_address();
