@@ -39,33 +39,40 @@ const TAKE: &str = "WITH plan AS MATERIALIZED (SELECT app.limit_of($2) AS most)
 const CREATE: &str = "INSERT INTO app.projects (org_id, id, name) VALUES ($1, $2, $3)";
 /// `workers/src/billing/invoices.rs`.
 const INVOICE: &str = "INSERT INTO app.invoices AS i
-     (org_id, provider, invoice_id, subscription_id, status, amount_due, amount_paid, currency, unpaid_since, paid_at)
-   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+     (org_id, provider, invoice_id, subscription_id, status, rank, state_created, amount_due, amount_paid, currency,
+      unpaid_since, paid_at)
+   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
    ON CONFLICT (org_id, provider, invoice_id) DO UPDATE SET
      subscription_id = coalesce(EXCLUDED.subscription_id, i.subscription_id),
-     status = CASE WHEN 'paid' IN (i.status, EXCLUDED.status) THEN 'paid' ELSE 'open' END,
-     amount_due = CASE WHEN i.status = 'paid' THEN i.amount_due ELSE EXCLUDED.amount_due END,
+     status = CASE WHEN EXCLUDED.rank > i.rank THEN EXCLUDED.status ELSE i.status END,
+     amount_due = CASE WHEN (EXCLUDED.rank, EXCLUDED.state_created, EXCLUDED.amount_due)
+                         > (i.rank, i.state_created, i.amount_due) THEN EXCLUDED.amount_due ELSE i.amount_due END,
+     state_created = CASE WHEN EXCLUDED.rank > i.rank THEN EXCLUDED.state_created
+                          WHEN EXCLUDED.rank = i.rank THEN greatest(i.state_created, EXCLUDED.state_created)
+                          ELSE i.state_created END,
+     rank = greatest(i.rank, EXCLUDED.rank),
      amount_paid = greatest(i.amount_paid, EXCLUDED.amount_paid),
-     unpaid_since = CASE WHEN 'paid' IN (i.status, EXCLUDED.status) THEN NULL
+     unpaid_since = CASE WHEN greatest(i.rank, EXCLUDED.rank) >= 3 THEN NULL
                          ELSE least(i.unpaid_since, EXCLUDED.unpaid_since) END,
      paid_at = least(i.paid_at, EXCLUDED.paid_at),
      updated_at = now()
-   RETURNING status";
+   RETURNING rank";
 /// `workers/src/billing/access.rs`, `standing`.
-const STANDING: &str = "SELECT s.status, s.status_since,
+const STANDING: &str = "SELECT s.status, s.status_since, a.level, a.override_level, a.override_until,
      (SELECT min(unpaid_since) FROM app.invoices WHERE org_id = $1 AND unpaid_since IS NOT NULL) AS open_since,
      (SELECT max(paid_at) FROM app.invoices WHERE org_id = $1) AS paid_at
    FROM (SELECT 1) AS one LEFT JOIN LATERAL (
      SELECT status, status_since FROM app.subscriptions WHERE org_id = $1
      ORDER BY status IN ('canceled', 'incomplete_expired'), last_created DESC, subscription_id LIMIT 1
-   ) AS s ON true";
+   ) AS s ON true LEFT JOIN app.access a ON a.org_id = $1";
 /// `workers/src/billing/access.rs`, `evaluate`.
 const ACCESS: &str = "INSERT INTO app.access (org_id, level, unpaid_since, evaluated_at) VALUES ($1, $2, $3, $4)
    ON CONFLICT (org_id) DO UPDATE SET
      level = EXCLUDED.level, unpaid_since = EXCLUDED.unpaid_since, evaluated_at = EXCLUDED.evaluated_at";
 /// `workers/src/billing/history.rs`.
-const HISTORY: &str = "INSERT INTO app.billing_history (org_id, id, event_id, event_type, object_id, change)
-   VALUES ($1, $2, $3, $4, $5, $6)";
+const HISTORY: &str = "INSERT INTO app.billing_history
+     (org_id, id, event_id, event_type, object_id, change, status, happened_at, rank)
+   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 /// `shared/src/db/batch.rs`, `Tenants::leave`.
 const LEAVE: &str = "WITH scope AS MATERIALIZED (SELECT coalesce(current_setting('app.ctx', true), '') AS context)
    SELECT scope.context, set_config('app.ctx', '', true) FROM scope";
@@ -251,6 +258,8 @@ async fn pay(connection: &mut PgConnection, message: &Message, id: Uuid) -> sqlx
         .bind(&invoice)
         .bind("sub_1")
         .bind("paid")
+        .bind(4_i16)
+        .bind(now)
         .bind(2_900_i64)
         .bind(2_900_i64)
         .bind("eur")
@@ -268,6 +277,9 @@ async fn pay(connection: &mut PgConnection, message: &Message, id: Uuid) -> sqlx
         .bind("invoice.payment_succeeded")
         .bind(&invoice)
         .bind("changed")
+        .bind(None::<&str>)
+        .bind(None::<OffsetDateTime>)
+        .bind(None::<i16>)
         .execute(connection)
         .await
         .map(drop)
