@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn what_comes_twice_is_found_in_memory_and_on_disk() {
         let mut ids = Ids::new();
-        let id = |n: u64| u128::from(n) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+        let id = |n: u64| u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         for n in 0..600_000 {
             ids.add(id(n), n).unwrap();
         }

@@ -16,6 +16,8 @@ mod retained;
 mod scan;
 mod segment;
 mod tenants;
+#[cfg(test)]
+mod tests;
 mod trust;
 
 use std::path::{Path, PathBuf};

@@ -133,9 +133,13 @@ impl Report {
         }
     }
 
-    /// The first finding of the class that decides the exit code.
+    /// The first finding of the class that decides the exit code; what only follows from an altered range comes after it.
     pub fn fault(&self) -> Option<Fault> {
-        self.findings.iter().map(|finding| finding.fault).find(|fault| fault.exit() == self.exit)
+        let follows = |fault: &Fault| {
+            matches!(fault, Fault::LineForeign | Fault::SequenceBroken | Fault::PreviousHashWrong | Fault::DuplicateId)
+        };
+        let class = self.findings.iter().map(|finding| finding.fault).filter(|fault| fault.exit() == self.exit);
+        class.min_by_key(follows)
     }
 
     pub(super) fn good(&mut self, from: u64, to: u64) {
