@@ -106,3 +106,17 @@ fn a_new_key_goes_on_where_the_old_one_stopped() {
     let newest = std::fs::read_to_string(bed.layout().checkpoint()).unwrap();
     assert_eq!(open_note(&newest, &[bed.key.verifying()]).unwrap().size, 2);
 }
+
+#[test]
+fn a_recent_event_is_known_after_a_restart_from_memory_alone() {
+    let bed = Bed::new();
+    let now = crate::contract::Timestamp::new(time::OffsetDateTime::now_utc()).to_string();
+    let recent = |id| Entry::read(event(id, "acme", &now).render().unwrap()).unwrap();
+    let mut log = bed.open();
+    log.append(&[recent(1), recent(2)]).unwrap();
+    drop(log);
+    let mut log = bed.open();
+    assert_eq!(log.append(&[recent(2), recent(3), recent(1)]).unwrap(), 1);
+    log.close().unwrap();
+    bed.check();
+}
