@@ -19,6 +19,8 @@ pub enum FactKind {
     Flag,
     /// Lower-case hex of a digest.
     Hash,
+    /// Several of them.
+    Hashes,
 }
 
 impl FactKind {
@@ -28,9 +30,8 @@ impl FactKind {
             Self::Code => value.as_str().is_some_and(|text| text.len() <= 64 && text.bytes().all(in_code)),
             Self::Count => value.as_u64().is_some(),
             Self::Flag => value.is_boolean(),
-            Self::Hash => {
-                value.as_str().is_some_and(|text| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
-            }
+            Self::Hash => value.as_str().is_some_and(|text| text.bytes().all(in_hash)),
+            Self::Hashes => value.as_array().is_some_and(|all| all.iter().all(|one| Self::Hash.fits(one))),
         }
     }
 }
@@ -39,11 +40,15 @@ fn visible(character: char) -> bool {
     !character.is_whitespace() && !character.is_control()
 }
 
+fn in_hash(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+}
+
 fn in_code(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.')
 }
 
-use FactKind::{Code, Count, Flag, Hash, Id};
+use FactKind::{Code, Count, Flag, Hash, Hashes, Id};
 
 type Facts = &'static [(&'static str, FactKind)];
 
@@ -107,6 +112,17 @@ const ACTS: &[(&str, Facts)] = &[
     ("hold.place", &[("matter", Id)]),
     ("hold.list", &[("shown", Count)]),
     ("hold.release", &[("matter", Id), ("released", Count)]),
+    (
+        "retention.pruned",
+        &[
+            ("from", Count),
+            ("to", Count),
+            ("root_before", Hash),
+            ("segment_sha256", Hashes),
+            ("days", Count),
+            ("segments", Count),
+        ],
+    ),
     ("erasures.apply", &[("pseudonym", Id)]),
     (
         "prove.run",

@@ -60,9 +60,8 @@ impl Bed {
 
     fn settings(&self) -> Settings {
         Settings {
-            segment_bytes: self.lines * 400 / 16,
             checkpoint_every: Duration::from_millis(2),
-            ..Settings::new(NAME.to_owned(), self.key.clone(), Duration::from_secs(86_400))
+            ..Settings::new(NAME.to_owned(), self.key.clone(), self.lines * 400 / 16, Duration::from_secs(86_400))
         }
     }
 
