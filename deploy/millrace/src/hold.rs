@@ -1,8 +1,10 @@
-//! `millrace hold`: a legal hold suspends a tenant's erasures, and nothing else.
+//! `millrace hold`: a legal hold suspends a tenant's erasures, and nothing else. `millrace audit hold` does the same, and also
+//! says which lines of the log it is for.
 
 use clap::{Args, Subcommand};
 use millrace::config::{Process, start};
 use millrace::contract::{Contract, TenantId};
+use millrace::pipeline::OperatorAct;
 use serde_json::{Map, json};
 use uuid::Uuid;
 
@@ -75,22 +77,12 @@ impl Target {
         if known.is_none() {
             return Err(Usage(format!("there is no tenant {org}: millrace tenants list shows those there are")).into());
         }
-        let (id, operator) = (Uuid::now_v7(), act.operator().to_owned());
-        let placed = sqlx::query!(
-            "INSERT INTO engine.holds (org_id, id, matter, placed_by) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (org_id, matter) WHERE released_at IS NULL DO NOTHING",
-            org.as_str(),
-            id,
-            self.matter,
-            operator,
-        )
-        .execute(act.conn())
-        .await?;
-        let facts = json!({ "org_id": org.as_str(), "matter": self.matter, "placed": placed.rows_affected() == 1 });
-        if placed.rows_affected() == 0 {
+        let placed = suspend(&mut act, &org, &self.matter).await?;
+        let facts = json!({ "org_id": org.as_str(), "matter": self.matter, "placed": placed.is_some() });
+        let Some(id) = placed else {
             screen.done(&format!("{org} is held for {} already", self.matter), facts);
             return Ok(());
-        }
+        };
         let metadata = Map::from_iter([("matter".to_owned(), self.matter.clone().into())]);
         act.commit(&org, "hold.place", (HOLD, &id.to_string()), metadata).await?;
         screen.done(&format!("erasures of {org} are suspended for {}", self.matter), facts);
@@ -101,27 +93,9 @@ impl Target {
         let org = self.org()?;
         let (contract, config) = start(contract, &self.config.path(), Process::Operator)?;
         let mut act = self.operator.act(&contract, &config).await?;
-        let operator = act.operator().to_owned();
-        let released = sqlx::query_scalar!(
-            "UPDATE engine.holds SET released_by = $3, released_at = now()
-             WHERE org_id = $1 AND matter = $2 AND released_at IS NULL RETURNING id",
-            org.as_str(),
-            self.matter,
-            operator,
-        )
-        .fetch_optional(act.conn())
-        .await?;
-        let Some(id) = released else {
+        let Some((id, woken)) = resume(&mut act, &org, &self.matter).await? else {
             return Err(Usage(format!("{org} is not held for {}", self.matter)).into());
         };
-        // What another hold still suspends waits again, uncounted.
-        let woken = sqlx::query!(
-            "UPDATE engine.parked SET not_before = now() WHERE reason = $1 AND not_before > now()",
-            WAITING
-        )
-        .execute(act.conn())
-        .await?
-        .rows_affected();
         let metadata =
             Map::from_iter([("matter".to_owned(), self.matter.clone().into()), ("released".to_owned(), woken.into())]);
         act.commit(&org, "hold.release", (HOLD, &id.to_string()), metadata).await?;
@@ -129,4 +103,41 @@ impl Target {
         screen.done(&format!("the hold {} of {org} is released", self.matter), facts);
         Ok(())
     }
+}
+
+/// Suspends a tenant's erasures in this act; `None` when it is held for this already.
+pub(crate) async fn suspend(act: &mut OperatorAct, org: &TenantId, matter: &str) -> sqlx::Result<Option<Uuid>> {
+    let (id, operator) = (Uuid::now_v7(), act.operator().to_owned());
+    let placed = sqlx::query!(
+        "INSERT INTO engine.holds (org_id, id, matter, placed_by) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (org_id, matter) WHERE released_at IS NULL DO NOTHING",
+        org.as_str(),
+        id,
+        matter,
+        operator,
+    )
+    .execute(act.conn())
+    .await?;
+    Ok((placed.rows_affected() == 1).then_some(id))
+}
+
+/// Ends a hold in this act, and wakes what waited for it; `None` when there is none.
+pub(crate) async fn resume(act: &mut OperatorAct, org: &TenantId, matter: &str) -> sqlx::Result<Option<(Uuid, u64)>> {
+    let operator = act.operator().to_owned();
+    let released = sqlx::query_scalar!(
+        "UPDATE engine.holds SET released_by = $3, released_at = now()
+             WHERE org_id = $1 AND matter = $2 AND released_at IS NULL RETURNING id",
+        org.as_str(),
+        matter,
+        operator,
+    )
+    .fetch_optional(act.conn())
+    .await?;
+    let Some(id) = released else { return Ok(None) };
+    // What another hold still suspends waits again, uncounted.
+    let woken =
+        sqlx::query!("UPDATE engine.parked SET not_before = now() WHERE reason = $1 AND not_before > now()", WAITING)
+            .execute(act.conn())
+            .await?;
+    Ok(Some((id, woken.rows_affected())))
 }

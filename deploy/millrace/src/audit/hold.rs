@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::folder;
 use crate::CommandFault;
 use crate::commands::ConfigFile;
+use crate::hold;
 use crate::operator::{OperatorName, Usage};
 use crate::screen::Screen;
 
@@ -105,7 +106,14 @@ impl Change {
         action: &str,
         record: &HoldRecord,
     ) -> Result<(), CommandFault> {
-        let act = self.operator.act(contract, config).await?;
+        let mut act = self.operator.act(contract, config).await?;
+        let org = crate::tenants::tenant(&self.org)?;
+        // The row is what suspends erasures; the line is the evidence.
+        if action == HOLD_PLACED {
+            hold::suspend(&mut act, &org, &self.name).await?;
+        } else {
+            hold::resume(&mut act, &org, &self.name).await?;
+        }
         let metadata: Map<String, Value> = json!(record).as_object().cloned().unwrap_or_default();
         Ok(act.commit(&TenantId::operator(), action, (HOLD, &self.name), metadata).await?)
     }
