@@ -232,12 +232,12 @@ async fn restored(world: &World, pseudonym: &str) {
              UPDATE app.usage_counters SET used = 1 WHERE metric = 'members'"
         ))
         .await;
-    let log = world.audit_file().display().to_string();
-    let said = world.cli(&["erasures", "apply", &log]).await;
+    let said = world.cli(&["erasures", "apply"]).await;
     assert!(said.contains("1 erasures in the log, 1 of them applied again"), "{said}");
     assert_eq!(tables_with(world, BOB).await, ["app.guests"]);
     assert_eq!(world.count("select count(*) from app.removed_members where erased_at is not null").await, 1);
-    let said = world.cli(&["erasures", "apply", &log]).await;
+    let log = world.audit_folder().display().to_string();
+    let said = world.cli(&["erasures", "apply", "--log", &log]).await;
     assert!(said.contains("0 of them applied again"), "{said}");
 }
 

@@ -1,20 +1,18 @@
 //! `millrace erasures`: what was erased stays erased, also in a system that is restored from a backup.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use millrace::config::{Process, start};
 use millrace::contract::{Contract, TenantId};
 use millrace::db::ContextKey;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::CommandFault;
 use crate::commands::ConfigFile;
+use crate::compliance::log_lines;
 use crate::operator::{OperatorName, Usage};
 use crate::screen::Screen;
 
@@ -23,10 +21,8 @@ const EXECUTED: &str = "erasure.executed";
 /// Kind of target in audit lines.
 const SUBJECT: &str = "subject";
 
-const APPLY_EXAMPLE: &str = "Examples:
-  millrace erasures apply audit/seg/*.jsonl
-  zstdcat audit/seg/*.jsonl.zst | millrace erasures apply -
-Run it after a restore, before any worker or ingress starts. The erasure list is the audit log itself, which no restore of \
+const APPLY_EXAMPLE: &str = "Example: millrace erasures apply --log /mnt/copy/audit\n\
+    Run it after a restore, before any worker or ingress starts. The erasure list is the audit log itself, which no restore of \
     the database takes back: its lines erasure.executed name pseudonyms, and the restored mapping says whose they are. \
     Whoever is found is erased again, with a tombstone, each in a transaction of its own with its audit line; run again, \
     it finds nobody.";
@@ -40,22 +36,13 @@ pub(crate) enum Erasures {
 
 #[derive(Debug, Args)]
 pub(crate) struct Apply {
-    /// Files with lines of the audit log; - is standard input.
-    #[arg(required = true, value_name = "FILE")]
-    lines: Vec<PathBuf>,
+    /// The audit log's folder, or a copy of it [default: compliance.audit_log_path]
+    #[arg(long, value_name = "FOLDER")]
+    log: Option<PathBuf>,
     #[command(flatten)]
     operator: OperatorName,
     #[command(flatten)]
     config: ConfigFile,
-}
-
-/// What an erasure needs of an audit line; the rest may be of a newer build.
-#[derive(Deserialize)]
-struct Line {
-    org_id: String,
-    action: String,
-    outcome: String,
-    resource_id: String,
 }
 
 type Erased = (TenantId, Uuid);
@@ -70,11 +57,8 @@ impl Erasures {
 
 impl Apply {
     async fn run(&self, contract: Contract, screen: &Screen) -> Result<(), CommandFault> {
-        let mut erased = BTreeSet::new();
-        for path in &self.lines {
-            read(path, &mut erased)?;
-        }
         let (contract, config) = start(contract, &self.config.path(), Process::Operator)?;
+        let erased = erased_in(self.log.as_deref().unwrap_or(&config.compliance.audit_log_path))?;
         let key = config.database.context_key.as_ref().map(ContextKey::new);
         let key = key.ok_or_else(|| Usage("database.context_key is missing".to_owned()))?;
         let mut again = 0_u64;
@@ -94,25 +78,26 @@ impl Apply {
     }
 }
 
-fn read(path: &Path, erased: &mut BTreeSet<Erased>) -> Result<(), CommandFault> {
-    let file: Box<dyn BufRead> = match path.to_str() {
-        Some("-") => Box::new(std::io::stdin().lock()),
-        _ => Box::new(BufReader::new(
-            File::open(path).map_err(|fault| Usage(format!("cannot read {}: {fault}", path.display())))?,
-        )),
-    };
-    for (number, line) in file.lines().enumerate() {
-        let text = line?;
-        let place = || format!("{}, line {}", path.display(), number + 1);
-        let line: Line = serde_json::from_str(&text)
-            .map_err(|_| Usage(format!("{} is no line of the audit log; nothing was changed", place())))?;
+/// Whom the log says was erased, in all of its segments, closed ones included.
+fn erased_in(log: &Path) -> Result<BTreeSet<Erased>, CommandFault> {
+    let mut erased = BTreeSet::new();
+    let mut nameless = 0_u64;
+    let seen = log_lines::read(log, |_, line| {
         if line.action != EXECUTED || line.outcome != "applied" {
-            continue;
+            return;
         }
-        let named = TenantId::parse(&line.org_id).ok().zip(Uuid::parse_str(&line.resource_id).ok());
-        erased.insert(named.ok_or_else(|| Usage(format!("{} names nobody; nothing was changed", place())))?);
+        match TenantId::parse(&line.org_id).ok().zip(Uuid::parse_str(&line.resource_id).ok()) {
+            Some(one) => drop(erased.insert(one)),
+            None => nameless += 1,
+        }
+    })?;
+    match seen.unreadable + nameless {
+        0 => Ok(erased),
+        foreign => {
+            let advice = format!("{foreign} lines of {} are none of ours: millrace audit verify says which; nothing was changed", log.display());
+            Err(Usage(advice).into())
+        }
     }
-    Ok(())
 }
 
 /// Erases whom a pseudonym stands for; `None` when its mapping is gone already.

@@ -9,31 +9,31 @@ use serde::Deserialize;
 
 /// What a report needs of a line. Fields that a newer build adds are none of its business.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Entry {
-    pub(super) timestamp: String,
-    pub(super) org_id: String,
-    pub(super) actor_id: String,
-    pub(super) action: String,
-    pub(super) resource_type: String,
-    pub(super) resource_id: String,
-    pub(super) outcome: String,
+pub(crate) struct Entry {
+    pub(crate) timestamp: String,
+    pub(crate) org_id: String,
+    pub(crate) actor_id: String,
+    pub(crate) action: String,
+    pub(crate) resource_type: String,
+    pub(crate) resource_id: String,
+    pub(crate) outcome: String,
 }
 
 /// How much was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) lines: u64,
+pub(crate) struct Seen {
+    pub(crate) lines: u64,
     /// Lines that are no audit lines: the log needs `millrace audit verify` before its reports count.
-    pub(super) unreadable: u64,
-    pub(super) first: Option<Timestamp>,
-    pub(super) last: Option<Timestamp>,
+    pub(crate) unreadable: u64,
+    pub(crate) first: Option<Timestamp>,
+    pub(crate) last: Option<Timestamp>,
 }
 
 /// Reads every line that is there now, oldest first as they stand.
 ///
 /// # Errors
 /// [`SegmentFault`]: no log there, or a file cannot be read.
-pub(super) fn read(folder: &Path, mut take: impl FnMut(Timestamp, Entry)) -> Result<Seen, SegmentFault> {
+pub(crate) fn read(folder: &Path, mut take: impl FnMut(Timestamp, Entry)) -> Result<Seen, SegmentFault> {
     let mut seen = Seen::default();
     for segment in segments(&Layout::new(folder))? {
         let mut lines = Lines::open(&segment)?;

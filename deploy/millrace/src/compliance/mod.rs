@@ -7,7 +7,7 @@ mod catalogue;
 mod data_flow;
 mod evidence;
 mod keys;
-mod log_lines;
+pub(crate) mod log_lines;
 mod places;
 mod ropa;
 
