@@ -44,7 +44,7 @@ async fn an_event_type_that_nobody_handles_is_ignored_audited_and_needs_no_tenan
     let world = World::new().await;
     let (programs, url) = world.start_all().await;
     let mut event = world.invoice_event("cus_nobody");
-    event.event_type = "charge.refunded".to_owned();
+    event.event_type = "charge.updated".to_owned();
     for _ in 0..3 {
         world.accept(&url, &event).await;
     }
