@@ -79,6 +79,9 @@ BEGIN
   RETURN found_rows + more;
 END $$;
 
+-- A person's parked messages are found without reading those of others.
+CREATE INDEX ON engine.parked ((fields->>'org_id'));
+
 -- Does a message's body name the person? As a value anywhere in its JSON, however it is escaped; in bytes that are no JSON,
 -- and for ids of eight characters and more, anywhere at all.
 CREATE FUNCTION engine.mentions(body bytea, person text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE STRICT

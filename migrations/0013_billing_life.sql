@@ -12,6 +12,14 @@ ALTER TABLE app.billing_history
   ADD COLUMN happened_at timestamptz,
   ADD COLUMN rank smallint;
 CREATE INDEX ON app.billing_history (org_id, object_id) WHERE status IS NOT NULL;
+-- What was known before: since when each subscription has had its status.
+ALTER TABLE app.billing_history NO FORCE ROW LEVEL SECURITY;
+ALTER TABLE app.subscriptions NO FORCE ROW LEVEL SECURITY;
+INSERT INTO app.billing_history (org_id, id, event_id, event_type, object_id, change, status, happened_at, rank)
+  SELECT org_id, gen_random_uuid(), 'before-0013', 'customer.subscription.updated', subscription_id, 'changed', status,
+    status_since, 0 FROM app.subscriptions;
+ALTER TABLE app.billing_history FORCE ROW LEVEL SECURITY;
+ALTER TABLE app.subscriptions FORCE ROW LEVEL SECURITY;
 
 -- Invoices: draft < open < uncollectible < void < paid. A payment is a fact, so nothing is above it.
 ALTER TABLE app.invoices DROP CONSTRAINT invoices_status_check;
@@ -19,7 +27,10 @@ ALTER TABLE app.invoices
   ADD CONSTRAINT invoices_status_check CHECK (status IN ('draft', 'open', 'uncollectible', 'void', 'paid')),
   ADD COLUMN rank smallint NOT NULL DEFAULT 1,
   ADD COLUMN state_created timestamptz NOT NULL DEFAULT '-infinity';
+-- Row-level security is forced on the owner too, who is in no tenant's scope here.
+ALTER TABLE app.invoices NO FORCE ROW LEVEL SECURITY;
 UPDATE app.invoices SET rank = 4 WHERE status = 'paid';
+ALTER TABLE app.invoices FORCE ROW LEVEL SECURITY;
 ALTER TABLE app.invoices ALTER COLUMN rank DROP DEFAULT, ALTER COLUMN state_created DROP DEFAULT;
 
 -- What somebody entitled to it has decided instead of the rule; for good, or for a time.

@@ -94,7 +94,10 @@ fn erased_in(log: &Path) -> Result<BTreeSet<Erased>, CommandFault> {
     match seen.unreadable + nameless {
         0 => Ok(erased),
         foreign => {
-            let advice = format!("{foreign} lines of {} are none of ours: millrace audit verify says which; nothing was changed", log.display());
+            let advice = format!(
+                "{foreign} lines of {} are none of ours: millrace audit verify says which; nothing was changed",
+                log.display()
+            );
             Err(Usage(advice).into())
         }
     }

@@ -8,8 +8,8 @@ use millrace::db::TenantTx;
 use millrace::pipeline::{Changed, Fault, Handler, Message};
 use uuid::Uuid;
 
-use super::ERASURE;
 use super::holds::{LEGAL_HOLD, is_held};
+use super::{ERASING, ERASURE};
 
 /// Plans an erasure: what it will take is counted, and a message of the worker's own comes due when the cooling-off is over.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +37,7 @@ impl Handler for PlanErasure {
         if planned {
             return Err(Fault::Reject { code: "erasure_planned" });
         }
+        tx.allow(ERASING).await?;
         let plan = sqlx::query_scalar!(r#"SELECT app.erase_person($1, false) AS "plan!""#, user_id)
             .fetch_one(tx.conn())
             .await?;

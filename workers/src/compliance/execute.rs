@@ -8,11 +8,10 @@ use millrace::pipeline::{Changed, Fault, Handler, Message};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::ERASING;
 use super::certificate::Certificate;
 use super::holds::{LEGAL_HOLD, is_held};
 
-/// How long an erasure may take: it looks into every table that names persons.
-const ERASING: Duration = Duration::from_secs(60);
 /// How long a hold may suspend an erasure. It is no failure, so practically for ever.
 const LONGEST_HOLD: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
 

@@ -6,9 +6,13 @@ mod erase;
 mod execute;
 mod holds;
 
+use std::time::Duration;
+
 pub use cancel::CancelErasure;
 pub use erase::PlanErasure;
 pub use execute::ExecuteErasure;
 
 /// Kind of target in audit lines and operations.
 const ERASURE: &str = "erasure";
+/// How long planning or executing an erasure may take: it looks into every table that names persons.
+const ERASING: Duration = Duration::from_secs(60);
