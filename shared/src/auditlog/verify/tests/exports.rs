@@ -89,3 +89,24 @@ fn an_event_proves_itself() {
     std::fs::write(&path, text).unwrap();
     assert_eq!(bed.verify(folder.path(), None).fault(), Some(Fault::LineAltered));
 }
+
+#[test]
+fn nothing_is_signed_that_is_not_complete() {
+    let bed = Bed::new(3_000);
+    let refused = |attack: &dyn Fn(&mut Vec<Vec<u8>>)| {
+        let (_copy, layout) = bed.copy();
+        let last = segments(&layout).unwrap().len() - 1;
+        change(&layout, last, attack);
+        let folder = tempfile::tempdir().unwrap();
+        let fault = export(layout.folder(), "org_3", folder.path(), &bed.key).unwrap_err();
+        assert!(fault.to_string().contains("run millrace audit verify"), "{fault}");
+        fault
+    };
+    let cut = refused(&|lines| lines.truncate(lines.len() - 20));
+    assert!(matches!(cut, ExportFault::Incomplete { to: 3_000, .. }), "{cut}");
+    let renamed = refused(&|lines| {
+        let line = lines.iter_mut().rfind(|line| memchr::memmem::find(line, b"org_3").is_some()).unwrap();
+        *line = String::from_utf8(line.clone()).unwrap().replace("org_3", "org_4").into_bytes();
+    });
+    assert!(matches!(renamed, ExportFault::Altered { .. }), "{renamed}");
+}
