@@ -110,3 +110,14 @@ fn nothing_is_signed_that_is_not_complete() {
     });
     assert!(matches!(renamed, ExportFault::Altered { .. }), "{renamed}");
 }
+
+#[test]
+fn lines_without_a_manifest_prove_no_completeness() {
+    let bed = Bed::new(3_000);
+    let (_folder, out) = exported(&bed);
+    std::fs::remove_file(out.export_manifest()).unwrap();
+    assert_eq!(bed.verify(out.folder(), None).fault(), Some(Fault::PartMissing));
+    std::fs::write(out.export_lines(), "").unwrap();
+    std::fs::write(out.export_proofs(), "").unwrap();
+    assert_eq!(bed.verify(out.folder(), None).fault(), Some(Fault::PartMissing));
+}
