@@ -121,3 +121,18 @@ fn lines_without_a_manifest_prove_no_completeness() {
     std::fs::write(out.export_proofs(), "").unwrap();
     assert_eq!(bed.verify(out.folder(), None).fault(), Some(Fault::PartMissing));
 }
+
+#[test]
+fn lines_behind_the_end_of_a_listed_last_segment_are_found() {
+    let bed = Bed::new(3_000);
+    let (_copy, layout) = bed.copy();
+    let last = segments(&layout).unwrap().len() - 1;
+    let segment = change(&layout, last, |lines| lines.push(event(9_999).render().unwrap()));
+    let text = std::fs::read_to_string(layout.ledger()).unwrap();
+    let mut closed: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    closed["first"] = segment.first.into();
+    closed["lines"] = (3_000 - segment.first).into();
+    std::fs::write(layout.ledger(), format!("{text}{closed}\n")).unwrap();
+    let report = bed.verify(layout.folder(), None);
+    assert_eq!((report.fault(), report.entries.altered), (Some(Fault::LineInserted), 1), "{report:#?}");
+}
