@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::entry::RETENTION_PRUNED;
 use super::layout::Layout;
 use super::line::Fields;
 use super::note::{Checkpoint, NoteFault, SigningKey, history, open_note};
@@ -14,7 +15,7 @@ use super::proof::{Manifest, Proof, PublishedFault, published_keys};
 use super::segments::{Lines, SegmentFault, segments};
 use super::tile::{TileFault, Tiles};
 use super::tree::{Hash, consistency, inclusion, leaf};
-use crate::contract::Timestamp;
+use crate::contract::{TenantId, Timestamp};
 
 /// Why nothing was exported.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,16 @@ pub enum ExportFault {
         /// From 1.
         line: u64,
     },
+    /// Indexes that the checkpoint covers have no line, or two, and no retention record says why.
+    #[error(
+        "the files do not have the lines from index {from} up to {to} once each: run millrace audit verify before anything is exported"
+    )]
+    Incomplete {
+        /// The first index.
+        from: u64,
+        /// The one after the last.
+        to: u64,
+    },
     /// Nothing of what was asked for is there.
     #[error("{0}")]
     Nothing(String),
@@ -98,30 +109,53 @@ impl Source {
         Ok(Proof { index, hashes: inclusion(&mut self.tiles, index, self.checkpoint.size)? })
     }
 
-    /// Every covered line with its index; `wanted` says which are compared with the tree and handed on.
+    /// Every covered line with its index, each compared with the tree; those that are `wanted` are handed on. That no
+    /// index is left out, but for what retention dropped, is what makes an export complete.
     fn each(
         &mut self,
         wanted: impl Fn(&[u8]) -> bool,
         mut take: impl FnMut(&mut Self, u64, &[u8]) -> Result<(), ExportFault>,
     ) -> Result<(), ExportFault> {
         let size = self.checkpoint.size;
+        let dropped = self.dropped()?;
+        let mut next = 0;
         for segment in segments(&self.layout)?.into_iter().filter(|segment| segment.first < size) {
+            next = reach(&dropped, next, segment.first)?;
             let mut lines = Lines::open(&segment)?;
-            while let Some(line) = lines.next_line()? {
-                let index = segment.first + line.number - 1;
-                if index >= size {
-                    break;
-                }
-                if !wanted(line.bytes()) {
-                    continue;
-                }
-                if self.tiles.leaf(index)? != leaf(line.bytes()) {
+            while next < size
+                && let Some(line) = lines.next_line()?
+            {
+                if self.tiles.leaf(next)? != leaf(line.bytes()) {
                     return Err(ExportFault::Altered { path: segment.path.clone(), line: line.number });
                 }
-                take(self, index, line.bytes())?;
+                if wanted(line.bytes()) {
+                    take(self, next, line.bytes())?;
+                }
+                next += 1;
             }
         }
-        Ok(())
+        reach(&dropped, next, size).map(|_| ())
+    }
+
+    /// The ranges that retention dropped by lines that the tree has, rising.
+    fn dropped(&mut self) -> Result<Vec<(u64, u64)>, ExportFault> {
+        let path = self.layout.retention();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(fault) => return Err(io("read", &path)(fault)),
+        };
+        let mut ranges = Vec::new();
+        for line in text.lines() {
+            let Some((index, hash, range)) = recorded(line).filter(|(index, ..)| *index < self.checkpoint.size) else {
+                continue;
+            };
+            if self.tiles.leaf(index)? == hash {
+                ranges.push(range);
+            }
+        }
+        ranges.sort_unstable();
+        Ok(ranges)
     }
 
     /// What every export has: checkpoint, history and keys.
@@ -162,7 +196,7 @@ impl Source {
         let mut proofs = Created::new(&out.retention_proofs())?;
         let mut dropped = Vec::new();
         for line in text.lines() {
-            let Some((index, range)) = recorded(line).filter(|(index, _)| *index < self.checkpoint.size) else {
+            let Some((index, _, range)) = recorded(line).filter(|(index, ..)| *index < self.checkpoint.size) else {
                 continue;
             };
             file.write(line.as_bytes())?;
@@ -192,7 +226,8 @@ impl Source {
     }
 }
 
-fn recorded(line: &str) -> Option<(u64, (u64, u64))> {
+/// The index and the hash of a retention record's line, and the range that it dropped.
+fn recorded(line: &str) -> Option<(u64, Hash, (u64, u64))> {
     #[derive(serde::Deserialize)]
     struct Kept {
         index: u64,
@@ -200,8 +235,23 @@ fn recorded(line: &str) -> Option<(u64, (u64, u64))> {
     }
     let kept: Kept = serde_json::from_str(line).ok()?;
     let fields = Fields::read(kept.line.as_bytes())?;
-    let record: super::PruneRecord = serde_json::from_str(fields.metadata).ok()?;
-    Some((kept.index, (record.from, record.to)))
+    let ours = fields.org_id == TenantId::OPERATOR && fields.action == RETENTION_PRUNED;
+    let record: super::PruneRecord = serde_json::from_str(fields.metadata).ok().filter(|_| ours)?;
+    Some((kept.index, leaf(kept.line.as_bytes()), (record.from, record.to)))
+}
+
+/// `to`, when every index from `at` up to it was dropped.
+fn reach(dropped: &[(u64, u64)], mut at: u64, to: u64) -> Result<u64, ExportFault> {
+    let missing = |from, to| Err(ExportFault::Incomplete { from, to });
+    if at > to {
+        return missing(to, at);
+    }
+    for (from, end) in dropped {
+        if *from <= at {
+            at = at.max(*end);
+        }
+    }
+    if at >= to { Ok(to) } else { missing(at, to) }
 }
 
 /// Writes one tenant's lines with everything that proves them complete into a new folder.

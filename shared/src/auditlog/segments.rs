@@ -12,6 +12,9 @@ use crate::contract::AuditEvent;
 /// Bytes that are read at a time. Large enough for several of the longest lines.
 const BLOCK: usize = 1 << 20;
 
+/// No log has a line behind this index: with any number of lines added it is still a number.
+const LAST: u64 = u64::MAX >> 1;
+
 /// One file of lines.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Segment {
@@ -99,7 +102,9 @@ pub fn segments(layout: &Layout) -> Result<Vec<Segment>, SegmentFault> {
             (None, None) => return Err(SegmentFault::Foreign(path)),
         };
         let is_number = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
-        let Some(first) = digits.parse().ok().filter(|_| is_number) else { return Err(SegmentFault::Foreign(path)) };
+        let Some(first) = digits.parse().ok().filter(|first| is_number && *first <= LAST) else {
+            return Err(SegmentFault::Foreign(path));
+        };
         found.push(Segment { first, path, compressed });
     }
     found.sort_by_key(|segment| (segment.first, segment.compressed));

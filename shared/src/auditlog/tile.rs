@@ -162,7 +162,7 @@ impl Nodes for Tiles {
     fn hash(&mut self, level: u8, index: u64) -> Result<Hash, TileFault> {
         let beyond = TileFault::Beyond { level, index, size: self.size };
         // A tile may be wider than this tree, and hold hashes of a larger one.
-        if (index + 1).checked_shl(level.into()).is_none_or(|end| end > self.size) {
+        if index.checked_add(1).and_then(|end| end.checked_shl(level.into())).is_none_or(|end| end > self.size) {
             return Err(beyond);
         }
         // Each tile holds its lowest level; the levels between are computed from it.
@@ -183,8 +183,8 @@ impl Nodes for Tiles {
 fn read(layout: &Layout, id: TileId) -> Result<Vec<Hash>, TileFault> {
     let mut candidates = vec![id];
     if !id.is_full() {
-        candidates.push(id.full());
-        candidates.extend((id.width + 1..FULL).map(|width| TileId { width, ..id }));
+        // The full one last: a writer that grows meanwhile stores the wider one before it takes the narrower away.
+        candidates.extend((id.width + 1..=FULL).map(|width| TileId { width, ..id }));
     }
     for candidate in candidates {
         let path = layout.tile(&candidate);

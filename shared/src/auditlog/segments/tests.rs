@@ -79,6 +79,15 @@ fn the_ledger_forgets_a_torn_line_and_names_a_wrong_one() {
     assert!(matches!(ledger(&layout), Err(SegmentFault::Ledger { line: 2, .. })));
 }
 
+#[test]
+fn a_file_named_with_an_index_that_no_log_reaches_is_foreign() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout::new(folder.path());
+    std::fs::create_dir_all(layout.segments_dir()).unwrap();
+    std::fs::write(layout.segments_dir().join(format!("{}.jsonl", u64::MAX)), "a\nb\n").unwrap();
+    assert!(matches!(segments(&layout), Err(SegmentFault::Foreign(_))));
+}
+
 proptest! {
     #[test]
     fn any_bytes_come_back(text in prop::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..600)) {

@@ -94,3 +94,10 @@ fn missing_and_torn_tiles_say_which() {
     assert!(matches!(tiles.leaf(300), Err(TileFault::Missing(path)) if path.ends_with("tile/0/001")));
     assert!(matches!(tiles.leaf(599), Err(TileFault::Torn { bytes: 33, expected: 2816, .. })));
 }
+
+#[test]
+fn no_index_is_too_large_to_be_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tiles = Tiles::new(Layout::new(folder.path()), 5);
+    assert!(matches!(tiles.leaf(u64::MAX), Err(TileFault::Beyond { .. })));
+}

@@ -97,6 +97,21 @@ struct Chain {
     count: u64,
     first: Option<(u64, Hash)>,
     last: Option<(u64, Hash)>,
+    index: Option<u64>,
+}
+
+impl Chain {
+    /// A tenant's lines stand in the tree in the order of their numbers.
+    fn rises(&mut self, index: Option<u64>) -> Option<Finding> {
+        let index = index?;
+        match self.index.replace(index) {
+            Some(last) if index <= last => {
+                let text = format!("it stands at index {index} of the tree, and the line before it at {last}");
+                Some(Finding::new(Fault::LineMoved, text).range(index, index.saturating_add(1)))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Bundle<'_> {
@@ -231,15 +246,20 @@ impl Bundle<'_> {
             let hash = leaf(line.bytes());
             let proof = proofs.next_proof()?.flatten();
             let at = |finding: Finding| finding.file(&path).line(line.number);
+            let proof_index = proof.as_ref().map(|proof| proof.index);
             match proof {
                 Some(proof) if self.holds(&hash, &proof) => self.report.entries.verified += 1,
                 Some(proof) => {
                     self.report.entries.altered += 1;
                     let text = "the line is not the one that its proof leads to the signed root from: it or its proof was changed";
-                    let finding = Finding::new(Fault::LineAltered, text).range(proof.index, proof.index + 1);
+                    let finding =
+                        Finding::new(Fault::LineAltered, text).range(proof.index, proof.index.saturating_add(1));
                     self.report.add(at(finding.hashes(None, Some(hash))));
                 }
                 None => self.report.add(at(Finding::new(Fault::ProofWrong, "there is no proof for this line"))),
+            }
+            if is_tenant && let Some(finding) = chain.rises(proof_index) {
+                self.report.add(at(finding));
             }
             if is_tenant && let Err(finding) = self.follow(&mut chain, line.bytes(), hash, manifest) {
                 self.report.add(at(*finding));
@@ -255,7 +275,22 @@ impl Bundle<'_> {
         }
         self.report.times = self.clock.range();
         self.report.back_micros = self.clock.back().as_micros();
-        if is_tenant { self.ends(&chain, manifest) } else { Ok(()) }
+        if is_tenant {
+            return self.ends(&chain, manifest);
+        }
+        self.is_one_event(lines.number());
+        Ok(())
+    }
+
+    /// Without a manifest nothing says that lines are complete, so there may be one event alone.
+    fn is_one_event(&mut self, lines: u64) {
+        let parts = [self.layout.retention(), self.layout.retention_proofs(), self.layout.boundary()];
+        if lines != 1 || parts.iter().any(|part| part.exists()) {
+            let text = format!(
+                "there is no manifest, and {lines} lines instead of one event: nothing says that they are complete; ask for the export again"
+            );
+            self.report.add(Finding::new(Fault::PartMissing, text).file(&self.layout.export_manifest()));
+        }
     }
 
     fn follow(
@@ -278,9 +313,9 @@ impl Bundle<'_> {
             return Err(Box::new(Finding::new(Fault::LineInserted, "this line is of another tenant")));
         }
         let Some((seq, before)) = last else { return Ok(()) };
-        if scanned.tenant_seq > seq + 1 {
-            let gone = scanned.tenant_seq - seq - 1;
-            self.report.entries.missing += gone;
+        let gone = scanned.tenant_seq.saturating_sub(seq).saturating_sub(1);
+        if gone > 0 {
+            self.report.entries.missing = self.report.entries.missing.saturating_add(gone);
             let text = format!("numbers {} to {} are gone", seq + 1, scanned.tenant_seq - 1);
             return Err(Box::new(Finding::new(Fault::LineMissing, text)));
         }
@@ -300,7 +335,7 @@ impl Bundle<'_> {
         let path = self.layout.export_lines();
         self.report.numbers = chain.first.map(|(seq, _)| seq).zip(chain.last.map(|(seq, _)| seq));
         if let Some((seq, before)) = chain.first.filter(|(seq, prev)| *seq != 1 || *prev != Hash::ZERO) {
-            self.report.entries.pruned = seq - 1;
+            self.report.entries.pruned = seq.saturating_sub(1);
             if !self.boundary(&before)? {
                 let text = format!(
                     "the export begins with number {seq}, and nothing proves that retention dropped what came before"
@@ -313,7 +348,7 @@ impl Bundle<'_> {
         if last < manifest.last {
             let text =
                 format!("the manifest says that the last number is {}, and the lines end with {last}", manifest.last);
-            self.report.entries.missing += manifest.last - last;
+            self.report.entries.missing = self.report.entries.missing.saturating_add(manifest.last - last);
             self.report.add(Finding::new(Fault::TailMissing, text).file(&path).line(chain.count + 1));
         } else if last > manifest.last
             || chain.count != manifest.lines

@@ -13,16 +13,25 @@ use super::{Fault, Finding, VerifyFault};
 pub(super) struct Notes {
     path: PathBuf,
     reader: Option<BufReader<File>>,
+    /// How many more are handed on.
+    left: u64,
 }
 
 impl Notes {
     pub(super) fn open(layout: &Layout) -> Result<Self, VerifyFault> {
         let path = layout.history();
         match File::open(&path) {
-            Ok(file) => Ok(Self { path, reader: Some(BufReader::new(file)) }),
-            Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => Ok(Self { path, reader: None }),
+            Ok(file) => Ok(Self { path, reader: Some(BufReader::new(file)), left: u64::MAX }),
+            Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Self { path, reader: None, left: u64::MAX })
+            }
             Err(source) => Err(VerifyFault::Io { path, source }),
         }
+    }
+
+    /// The first so many alone: whatever a running log signs meanwhile is left for the next time.
+    pub(super) fn up_to(self, left: u64) -> Self {
+        Self { left, ..self }
     }
 
     pub(super) fn is_there(&self) -> bool {
@@ -31,7 +40,7 @@ impl Notes {
 
     /// The next note. One that a crash cut off at the end is left out.
     pub(super) fn next(&mut self) -> Result<Option<String>, VerifyFault> {
-        let Some(reader) = &mut self.reader else { return Ok(None) };
+        let Some(reader) = self.reader.as_mut().filter(|_| self.left > 0) else { return Ok(None) };
         let (mut note, mut empty) = (Vec::new(), 0);
         loop {
             let before = note.len();
@@ -45,6 +54,7 @@ impl Notes {
             // The first empty line stands before the signatures, the second after the note.
             if empty == 2 {
                 note.pop();
+                self.left -= 1;
                 return Ok(Some(String::from_utf8_lossy(&note).into_owned()));
             }
         }
@@ -76,6 +86,13 @@ pub(super) fn newest(layout: &Layout, trust: &Trust) -> Result<Newest, VerifyFau
             listed = Some(notes);
         }
         before = last.replace(note);
+    }
+    let grew = || std::fs::read(&path).is_ok_and(|now| head.as_deref().is_some_and(|head| head.as_bytes() != now));
+    if let Some(at) = listed.filter(|at| at + 1 < notes)
+        && grew()
+    {
+        // A running log signed these while the history was read.
+        (before, last, notes) = (None, head.clone(), at);
     }
     let mut findings = Vec::new();
     if head.is_none() {

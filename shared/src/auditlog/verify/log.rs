@@ -84,7 +84,10 @@ fn walk(
     let mut pruned = Vec::new();
     for (at, file) in files.iter().enumerate() {
         gap(&mut pass, layout, retained, file.first, at == 0, &mut pruned)?;
-        let listed = ledger.iter().find(|closed| closed.first == file.first).map(|closed| closed.first + closed.lines);
+        let listed = ledger
+            .iter()
+            .find(|closed| closed.first == file.first)
+            .map(|closed| closed.first.saturating_add(closed.lines));
         let next = files.get(at + 1).map(|next| next.first);
         if let (Some(listed), Some(next)) = (listed, next)
             && listed > next
@@ -154,5 +157,5 @@ fn bytes(files: &[Segment], ledger: &[Closed]) -> u64 {
         let listed = ledger.iter().find(|closed| closed.first == file.first).map(|closed| closed.bytes);
         listed.unwrap_or_else(|| std::fs::metadata(&file.path).map_or(0, |found| found.len()))
     };
-    files.iter().map(of).sum()
+    files.iter().map(of).fold(0, u64::saturating_add)
 }

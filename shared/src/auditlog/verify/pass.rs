@@ -28,6 +28,8 @@ struct Window {
     altered: u64,
     missing: u64,
     findings: Vec<Finding>,
+    /// Indexes where the line went into the tree of the lines in the place of another leaf.
+    pushed: HashSet<u64>,
 }
 
 pub(super) struct Pass<'a> {
@@ -87,7 +89,7 @@ impl<'a> Pass<'a> {
             blind: false,
             confirmed: 0,
             window: Window::default(),
-            notes: Notes::open(layout)?,
+            notes: Notes::open(layout)?.up_to(report.checkpoints),
             next: None,
             last: None,
             newest,
@@ -141,8 +143,9 @@ impl<'a> Pass<'a> {
         };
         if !self.blind {
             let line = line.unwrap_or(leaf);
-            if line != leaf && self.lines_tree.is_none() {
-                self.lines_tree = Some(self.tree.clone());
+            if line != leaf {
+                self.window.pushed.insert(self.position - 1);
+                self.lines_tree.get_or_insert_with(|| self.tree.clone());
             }
             if let Some(tree) = &mut self.lines_tree {
                 tree.push(line);
@@ -322,8 +325,16 @@ impl<'a> Pass<'a> {
         if let Some(tree) = self.lines_tree.take() {
             self.tree = tree;
         }
-        let window = std::mem::take(&mut self.window);
-        let mut tiles: Vec<u64> = window.findings.iter().filter_map(|f| f.index).map(|i| i / u64::from(FULL)).collect();
+        let window = &mut self.window;
+        let pushed = std::mem::take(&mut window.pushed);
+        let of_place = |fault| matches!(fault, Fault::LineAltered | Fault::LineMoved);
+        let is_right = |f: &Finding| of_place(f.fault) && f.index.is_some_and(|at| pushed.contains(&at));
+        window.findings.retain(|finding| !is_right(finding));
+        window.altered = window.altered.saturating_sub(pushed.len() as u64);
+        window.good.extend(pushed.iter().map(|at| (*at, at + 1)));
+        window.good.sort_unstable();
+        let mut tiles: Vec<u64> = pushed.iter().map(|at| at / u64::from(FULL)).collect();
+        tiles.sort_unstable();
         tiles.dedup();
         for n in tiles {
             let path = super::super::tile::TileId { level: 0, n, width: FULL }.path();
@@ -331,7 +342,6 @@ impl<'a> Pass<'a> {
             self.report
                 .add(Finding::new(Fault::TileAltered, text).file(&path).range(n * 256, (n * 256 + 256).min(size)));
         }
-        self.window.good = vec![(self.confirmed, size)];
         self.settle(size);
     }
 
@@ -414,7 +424,11 @@ impl<'a> Pass<'a> {
     }
 
     fn judge(&mut self) {
+        let window = std::mem::take(&mut self.window);
+        window.findings.into_iter().for_each(|finding| self.report.add(finding));
+        self.report.entries.missing += window.missing;
         if self.confirmed == self.covered {
+            self.report.entries.altered += window.altered;
             for signed in std::mem::take(&mut self.contradicted) {
                 let text = format!(
                     "the checkpoint of size {} is signed and is not the beginning of this log: two histories",
@@ -427,9 +441,6 @@ impl<'a> Pass<'a> {
             let tree = (!self.blind && self.position == self.covered).then(|| self.tree.root());
             let expected = self.newest.as_ref().map(|newest| newest.root);
             let first = self.contradicted.first().map_or(self.covered, |signed| signed.size);
-            let window = std::mem::take(&mut self.window);
-            window.findings.into_iter().for_each(|finding| self.report.add(finding));
-            self.report.entries.missing += window.missing;
             if tree.is_some() || !self.contradicted.is_empty() {
                 let text = format!("lines and tiles do not lead to the signed root; the first change is below {first}");
                 let from = self.confirmed;

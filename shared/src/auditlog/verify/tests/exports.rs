@@ -89,3 +89,50 @@ fn an_event_proves_itself() {
     std::fs::write(&path, text).unwrap();
     assert_eq!(bed.verify(folder.path(), None).fault(), Some(Fault::LineAltered));
 }
+
+#[test]
+fn nothing_is_signed_that_is_not_complete() {
+    let bed = Bed::new(3_000);
+    let refused = |attack: &dyn Fn(&mut Vec<Vec<u8>>)| {
+        let (_copy, layout) = bed.copy();
+        let last = segments(&layout).unwrap().len() - 1;
+        change(&layout, last, attack);
+        let folder = tempfile::tempdir().unwrap();
+        let fault = export(layout.folder(), "org_3", folder.path(), &bed.key).unwrap_err();
+        assert!(fault.to_string().contains("run millrace audit verify"), "{fault}");
+        fault
+    };
+    let cut = refused(&|lines| lines.truncate(lines.len() - 20));
+    assert!(matches!(cut, ExportFault::Incomplete { to: 3_000, .. }), "{cut}");
+    let renamed = refused(&|lines| {
+        let line = lines.iter_mut().rfind(|line| memchr::memmem::find(line, b"org_3").is_some()).unwrap();
+        *line = String::from_utf8(line.clone()).unwrap().replace("org_3", "org_4").into_bytes();
+    });
+    assert!(matches!(renamed, ExportFault::Altered { .. }), "{renamed}");
+}
+
+#[test]
+fn lines_without_a_manifest_prove_no_completeness() {
+    let bed = Bed::new(3_000);
+    let (_folder, out) = exported(&bed);
+    std::fs::remove_file(out.export_manifest()).unwrap();
+    assert_eq!(bed.verify(out.folder(), None).fault(), Some(Fault::PartMissing));
+    std::fs::write(out.export_lines(), "").unwrap();
+    std::fs::write(out.export_proofs(), "").unwrap();
+    assert_eq!(bed.verify(out.folder(), None).fault(), Some(Fault::PartMissing));
+}
+
+#[test]
+fn lines_behind_the_end_of_a_listed_last_segment_are_found() {
+    let bed = Bed::new(3_000);
+    let (_copy, layout) = bed.copy();
+    let last = segments(&layout).unwrap().len() - 1;
+    let segment = change(&layout, last, |lines| lines.push(event(9_999).render().unwrap()));
+    let text = std::fs::read_to_string(layout.ledger()).unwrap();
+    let mut closed: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    closed["first"] = segment.first.into();
+    closed["lines"] = (3_000 - segment.first).into();
+    std::fs::write(layout.ledger(), format!("{text}{closed}\n")).unwrap();
+    let report = bed.verify(layout.folder(), None);
+    assert_eq!((report.fault(), report.entries.altered), (Some(Fault::LineInserted), 1), "{report:#?}");
+}
