@@ -47,6 +47,10 @@ pub(super) fn open(folder: &Path, settings: Settings) -> Result<(Stager, Appende
         });
     }
     let replayed = replay(&layout, &found, sealed, now)?;
+    // A log has a checkpoint before it has a line, so somebody has taken it away.
+    if newest.is_none() && replayed.spans.iter().any(|span| span.lines > 0) {
+        return Err(LogFault::Damaged { path: layout.checkpoint(), problem: "is missing" });
+    }
     let start = Start { layout, settings, newest, found, tree, replayed, now };
     start.go(lock)
 }
