@@ -41,12 +41,18 @@ async fn work(booted: Booted) -> Result<(), ProcessFault> {
     let copying = copier(&config, &log).map(|copier| tokio::spawn(copier.follow(drain.clone())));
     index(&config, &drain);
     let mut writer = Writer::new(log);
-    tokio::select! {
-        ended = audit::consume(&mut writer, config.publishers.keyring(), &dialer, &drain, &writing) => ended?,
+    let consumed = tokio::select! {
+        consumed = audit::consume(&mut writer, config.publishers.keyring(), &dialer, &drain, &writing) => consumed,
         // Closing says why.
-        () = ended(sealed) => {}
+        () = ended(sealed) => Ok(()),
+    };
+    // Also after an error, which is the one to report: the lock is free when the last checkpoint is written.
+    let closed = writer.close().await;
+    if let (Err(_), Err(fault)) = (&consumed, &closed) {
+        tracing::error!(error = chain(fault), "the audit log was not closed with a checkpoint");
     }
-    writer.close().await?;
+    consumed?;
+    closed?;
     if let Some(copying) = copying {
         drain.begin();
         copying.await?.farewell().await;

@@ -41,6 +41,8 @@ pub(super) struct Journal {
     path: PathBuf,
     file: File,
     length: u64,
+    /// An append failed and its bytes may still be there.
+    torn: bool,
 }
 
 impl Journal {
@@ -52,7 +54,7 @@ impl Journal {
         if !there {
             sync_folder_of(path)?;
         }
-        let mut journal = Self { path: path.to_owned(), file, length: 0 };
+        let mut journal = Self { path: path.to_owned(), file, length: 0, torn: false };
         journal.length = journal.file.metadata().map_err(io("read", path))?.len();
         let tail = journal.tail()?;
         let torn = (tail.len() - whole(&tail)) as u64;
@@ -63,9 +65,13 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Appends one record, durable when this returns; after an error none of it is there.
+    /// Appends one record, durable when this returns; after an error none of it is there, or it goes before the next.
     pub(super) fn append(&mut self, record: &[u8]) -> Result<(), LogFault> {
+        if self.torn {
+            self.cut()?;
+        }
         if let Err(source) = self.file.write_all(record).and_then(|()| self.file.sync_data()) {
+            self.torn = true;
             self.cut()?;
             return Err(io("append to", &self.path)(source));
         }
@@ -84,8 +90,10 @@ impl Journal {
         Ok(bytes)
     }
 
-    fn cut(&self) -> Result<(), LogFault> {
-        self.file.set_len(self.length).and_then(|()| self.file.sync_data()).map_err(io("repair", &self.path))
+    fn cut(&mut self) -> Result<(), LogFault> {
+        self.file.set_len(self.length).and_then(|()| self.file.sync_data()).map_err(io("repair", &self.path))?;
+        self.torn = false;
+        Ok(())
     }
 }
 

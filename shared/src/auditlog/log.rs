@@ -85,7 +85,6 @@ impl AuditLog {
 /// The writer's acting half: writes blocks in the order in which they were staged.
 #[derive(Debug)]
 pub struct Appender {
-    pub(super) _lock: File,
     pub(super) layout: Layout,
     pub(super) path: PathBuf,
     pub(super) file: File,
@@ -98,6 +97,8 @@ pub struct Appender {
     /// An append failed and its bytes may still be there.
     pub(super) torn: bool,
     pub(super) sealer: Handle,
+    /// The last field, so that it is let go of when the sealer has written its last checkpoint.
+    pub(super) _lock: File,
 }
 
 impl Appender {
@@ -151,13 +152,18 @@ impl Appender {
         Ok(())
     }
 
-    pub(super) fn cut(&mut self) -> Result<(), LogFault> {
-        self.file.set_len(self.durable).map_err(io("repair", &self.path))?;
-        self.file.seek(SeekFrom::End(0)).map_err(io("repair", &self.path))?;
-        self.file.sync_data().map_err(io("repair", &self.path))?;
+    fn cut(&mut self) -> Result<(), LogFault> {
+        cut(&mut self.file, &self.path, self.durable)?;
         self.torn = false;
         Ok(())
     }
+}
+
+/// Cuts a segment off behind its whole lines, and makes those durable.
+pub(super) fn cut(file: &mut File, path: &Path, bytes: u64) -> Result<(), LogFault> {
+    file.set_len(bytes).map_err(io("repair", path))?;
+    file.seek(SeekFrom::End(0)).map_err(io("repair", path))?;
+    file.sync_data().map_err(io("repair", path))
 }
 
 /// Opens or creates a segment; its name is durable when this returns.

@@ -15,7 +15,7 @@ use super::heads::{Heads, heads_file};
 use super::keys;
 use super::known::{Known, Looked, WINDOW};
 use super::layout::Layout;
-use super::log::{Appender, open_segment};
+use super::log::{Appender, cut, open_segment};
 use super::note::{Checkpoint, VerifyingKey, open_note};
 use super::replay::{Replay, Torn};
 use super::retention::{self, Retention};
@@ -47,6 +47,10 @@ pub(super) fn open(folder: &Path, settings: Settings) -> Result<(Stager, Appende
         });
     }
     let replayed = replay(&layout, &found, sealed, now)?;
+    // A log has a checkpoint before it has a line, so somebody has taken it away.
+    if newest.is_none() && replayed.spans.iter().any(|span| span.lines > 0) {
+        return Err(LogFault::Damaged { path: layout.checkpoint(), problem: "is missing" });
+    }
     let start = Start { layout, settings, newest, found, tree, replayed, now };
     start.go(lock)
 }
@@ -224,7 +228,9 @@ impl Start {
         }
         let open = replayed.spans.last().copied().unwrap_or(Span::new(tree.size()));
         let path = layout.segment(open.first);
-        let file = open_segment(&path)?;
+        let mut file = open_segment(&path)?;
+        // A torn last line goes, and the rest is durable before a checkpoint signs it.
+        cut(&mut file, &path, open.bytes)?;
         let retention = Retention::open(layout.clone(), settings.retention)?;
         let segment_bytes = settings.segment_bytes;
         let spans: Vec<Span> = found.ledger.iter().map(span_of).chain(replayed.spans.iter().copied()).collect();
@@ -254,10 +260,7 @@ impl Start {
             segment_bytes,
         };
         let (first, lines, durable) = (open.first, open.lines, open.bytes);
-        let mut appender = Appender { _lock: lock, layout, path, file, first, lines, durable, torn: true, sealer };
-        // A torn last line goes, and the next one is appended behind what is left.
-        appender.cut()?;
-        Ok((stager, appender))
+        Ok((stager, Appender { layout, path, file, first, lines, durable, torn: false, sealer, _lock: lock }))
     }
 }
 

@@ -172,8 +172,8 @@ impl Sealer {
                 Ok(Told::Act(index, line)) => self.closer.tell(Word::Act(index, line))?,
                 Ok(Told::Closed(first, lines)) => self.closer.tell(Word::Closed(first, lines))?,
                 Ok(Told::Stop) | Err(RecvTimeoutError::Disconnected) => {
-                    self.attempt(true)?;
-                    return self.closer.stop();
+                    let sealed = self.attempt(true);
+                    return sealed.and(self.closer.stop());
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -184,10 +184,11 @@ impl Sealer {
         }
     }
 
-    /// Does what is due. A disk that refuses is asked again in a moment; anything else ends the writer.
+    /// Does what is due. A disk that refuses is asked again in a moment, unless this is the last time; anything else
+    /// ends the writer.
     fn attempt(&mut self, last: bool) -> Result<(), LogFault> {
         match self.work(last) {
-            Err(fault @ LogFault::Io { .. }) => {
+            Err(fault @ LogFault::Io { .. }) if !last => {
                 tracing::error!(error = chain(&fault), "no checkpoint could be written; it is tried again");
             }
             ended => ended?,

@@ -1,5 +1,6 @@
 //! Copies of checkpoints off this host: what is held elsewhere cannot be rewritten together with the log.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -17,8 +18,8 @@ use tokio::sync::watch;
 const PAUSE: Duration = Duration::from_secs(10);
 /// Longest time that one copy may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The same when the process ends.
-const LAST_PATIENCE: Duration = Duration::from_secs(1);
+/// The same when the process ends, within the time of a drain.
+const LAST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a checkpoint is not held elsewhere.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +53,11 @@ impl Copier {
             let newest = self.sealed.borrow_and_update().clone();
             let pause = match newest {
                 None => Duration::ZERO,
-                Some(newest) => match self.copy(&newest, PATIENCE).await {
+                Some(newest) => match tokio::select! {
+                    copied = self.copy(&newest, PATIENCE) => copied,
+                    // The farewell copies what is newest then.
+                    () = drain.started() => break,
+                } {
                     Ok(()) => {
                         delays = RetrySchedule::connections().delays();
                         PAUSE
@@ -102,7 +107,12 @@ impl Copier {
 
 async fn run(command: &[String], newest: &Sealed) -> Result<(), CopyFault> {
     let Some((program, arguments)) = command.split_first() else { return Ok(()) };
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    // The log's private key may stand in this process's environment.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_ours(name)) {
+        command.env_remove(name);
+    }
+    let mut child = command
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -118,6 +128,11 @@ async fn run(command: &[String], newest: &Sealed) -> Result<(), CopyFault> {
     if status.success() { Ok(()) } else { Err(CopyFault::Refused(status)) }
 }
 
+/// Is it a variable of Millrace's own configuration?
+fn is_ours(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"MILLRACE")
+}
+
 /// A file a checkpoint, named by size and time; none is ever written twice.
 async fn write(folder: &Path, newest: &Sealed) -> Result<(), CopyFault> {
     tokio::fs::create_dir_all(folder).await.map_err(CopyFault::Write)?;
@@ -131,4 +146,16 @@ async fn write(folder: &Path, newest: &Sealed) -> Result<(), CopyFault> {
     file.sync_all().await.map_err(CopyFault::Write)?;
     tokio::fs::hard_link(&fresh, &path).await.map_err(CopyFault::Write)?;
     tokio::fs::remove_file(&fresh).await.map_err(CopyFault::Write)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_does_not_see_millraces_variables() {
+        for (name, ours) in [("MILLRACE__COMPLIANCE__AUDIT_LOG_KEY", true), ("PATH", false), ("AWS_PROFILE", false)] {
+            assert_eq!(is_ours(OsStr::new(name)), ours, "{name}");
+        }
+    }
 }

@@ -169,3 +169,40 @@ fn a_crash_between_history_and_newest_note_is_made_good() {
     bed.check();
     assert_eq!(bed.checkpoints().pop().unwrap().size, 201);
 }
+
+#[test]
+fn the_lock_is_held_until_the_last_checkpoint_is_written() {
+    let bed = Bed::new();
+    let settings = Settings { checkpoint_every: Duration::from_secs(3_600), ..bed.settings() };
+    let mut log = AuditLog::open(bed.path(), settings).unwrap();
+    log.append(&(0..500).map(|id| entry(id, "acme", 1)).collect::<Vec<_>>()).unwrap();
+    let (lock, layout) = (std::fs::File::open(bed.layout().lock()).unwrap(), bed.layout());
+    let standby = std::thread::spawn(move || {
+        lock.lock().unwrap();
+        std::fs::read_to_string(layout.checkpoint()).unwrap()
+    });
+    drop(log);
+    assert_eq!(standby.join().unwrap().lines().nth(1), Some("500"));
+}
+
+#[test]
+fn a_close_without_a_last_checkpoint_is_no_success() {
+    let bed = Bed::new();
+    let settings = Settings { checkpoint_every: Duration::from_secs(3_600), ..bed.settings() };
+    let mut log = AuditLog::open(bed.path(), settings).unwrap();
+    log.append(&[entry(1, "acme", 1)]).unwrap();
+    // A folder stands where the new note is written.
+    std::fs::create_dir(bed.layout().checkpoint().with_extension("new")).unwrap();
+    assert!(matches!(log.close(), Err(LogFault::Io { .. })));
+}
+
+#[test]
+fn lines_without_any_checkpoint_are_not_signed() {
+    let bed = Bed::new();
+    let mut log = bed.open();
+    log.append(&[entry(1, "acme", 1)]).unwrap();
+    log.close().unwrap();
+    std::fs::remove_file(bed.layout().checkpoint()).unwrap();
+    std::fs::write(bed.layout().history(), "").unwrap();
+    assert!(matches!(fault(&bed), LogFault::Damaged { .. }));
+}
