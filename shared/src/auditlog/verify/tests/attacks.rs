@@ -323,6 +323,10 @@ fn retention_holds_a_new_key_and_an_uncovered_tail_raise_no_alarm() {
     hold("retention and hold", &report, &valid());
     assert_eq!(report.entries.pruned, record.to);
     assert_eq!((report.entries.verified, report.retention_records), (5_002 - record.to, 1));
+    // What retention dropped is no gap of an export.
+    let out = tempfile::tempdir().unwrap();
+    super::super::super::export::export(&path, "org_3", out.path(), &bed.key).unwrap();
+    assert_eq!(bed.verify(out.path(), None).exit, 0);
     // A new key, and a line that no checkpoint covers yet, and half of another.
     let old_key = std::mem::replace(&mut bed.key, SigningKey::generate(NAME).unwrap());
     bed.write(5_000..5_010);
