@@ -47,7 +47,8 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Opens or creates it. `whole` says how many of the last bytes of the file, which it is given, are whole records;
-    /// the rest is an append that a crash tore, and is cut off.
+    /// what a crash tore off a record behind them is cut off, a record that lacks its end gets it, and anything else is
+    /// left as it is, with a fault.
     pub(super) fn open(path: &Path, whole: impl FnOnce(&[u8]) -> usize) -> Result<Self, LogFault> {
         let there = path.exists();
         let file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(io("open", path))?;
@@ -57,10 +58,20 @@ impl Journal {
         let mut journal = Self { path: path.to_owned(), file, length: 0, torn: false };
         journal.length = journal.file.metadata().map_err(io("read", path))?.len();
         let tail = journal.tail()?;
-        let torn = (tail.len() - whole(&tail)) as u64;
-        if torn > 0 {
-            journal.length -= torn;
-            journal.cut()?;
+        let rest = &tail[whole(&tail)..];
+        match ending(rest) {
+            Ending::Torn if rest.is_empty() => {}
+            Ending::Torn => {
+                journal.length -= rest.len() as u64;
+                journal.cut()?;
+            }
+            Ending::Lacks(end) => journal.append(end)?,
+            Ending::Foreign => {
+                return Err(LogFault::Damaged {
+                    path: journal.path,
+                    problem: "ends with what is no record of this log",
+                });
+            }
         }
         Ok(journal)
     }
@@ -94,6 +105,41 @@ impl Journal {
         self.file.set_len(self.length).and_then(|()| self.file.sync_data()).map_err(io("repair", &self.path))?;
         self.torn = false;
         Ok(())
+    }
+}
+
+/// What stands behind the last whole record.
+#[derive(Debug, PartialEq, Eq)]
+enum Ending {
+    /// The beginning of one record.
+    Torn,
+    /// A record that lacks these bytes.
+    Lacks(&'static [u8]),
+    Foreign,
+}
+
+fn ending(rest: &[u8]) -> Ending {
+    if rest.starts_with(b"{") {
+        return match serde_json::from_slice::<serde::de::IgnoredAny>(rest) {
+            Ok(_) => Ending::Lacks(b"\n"),
+            Err(fault) if fault.is_eof() => Ending::Torn,
+            Err(_) => Ending::Foreign,
+        };
+    }
+    let text = String::from_utf8_lossy(rest);
+    let mut lines = text.split('\n');
+    let (origin, size) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let is_size = size.bytes().all(|byte| byte.is_ascii_digit());
+    if text.contains('\r') || origin.contains(char::is_whitespace) || !is_size {
+        return Ending::Foreign;
+    }
+    // A signature of this log ends with padding.
+    match text.split_once("\n\n") {
+        Some((_, signed)) if signed.ends_with('=') => Ending::Lacks(b"\n\n"),
+        Some((_, signed)) if signed.ends_with("=\n") => Ending::Lacks(b"\n"),
+        Some((_, signed)) if signed.contains('\n') => Ending::Foreign,
+        _ if text.matches('\n').count() > 5 => Ending::Foreign,
+        _ => Ending::Torn,
     }
 }
 

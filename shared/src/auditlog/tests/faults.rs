@@ -206,3 +206,21 @@ fn lines_without_any_checkpoint_are_not_signed() {
     std::fs::write(bed.layout().history(), "").unwrap();
     assert!(matches!(fault(&bed), LogFault::Damaged { .. }));
 }
+
+#[test]
+fn a_list_with_a_foreign_end_is_left_alone_and_a_last_record_gets_its_end() {
+    let bed = log();
+    for name in ["checkpoints.log", "segments.jsonl"] {
+        let path = bed.path().join(name);
+        let whole = std::fs::read_to_string(&path).unwrap();
+        // Lines of JSON may end so.
+        let other_ends = (name == "checkpoints.log").then(|| whole.replace('\n', "\r\n"));
+        for foreign in other_ends.into_iter().chain(["a list\nof somebody else's".to_owned()]) {
+            std::fs::write(&path, foreign).unwrap();
+            assert!(matches!(fault(&bed), LogFault::Damaged { .. }), "{name}");
+        }
+        std::fs::write(&path, whole.trim_end()).unwrap();
+        drop(bed.open());
+        assert!(std::fs::read_to_string(&path).unwrap().starts_with(&whole), "{name}");
+    }
+}
