@@ -222,7 +222,12 @@ struct Start {
 impl Start {
     fn go(self, lock: File) -> Result<(Stager, Appender), LogFault> {
         let Self { layout, settings, newest, found, mut tree, replayed, now } = self;
-        keys::publish(&layout, &settings.key, now)?;
+        // A key is published before it signs.
+        if newest.is_some() && keys::published(&layout)?.is_empty() {
+            return Err(LogFault::Damaged { path: layout.vkeys(), problem: "is missing" });
+        }
+        let since = newest.as_ref().map_or(now, |(checkpoint, _)| now.max(checkpoint.time));
+        keys::publish(&layout, &settings.key, since)?;
         for leaf in replayed.leaves {
             tree.push(leaf);
         }

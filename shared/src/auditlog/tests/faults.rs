@@ -224,3 +224,10 @@ fn a_list_with_a_foreign_end_is_left_alone_and_a_last_record_gets_its_end() {
         assert!(std::fs::read_to_string(&path).unwrap().starts_with(&whole), "{name}");
     }
 }
+
+#[test]
+fn lost_keys_are_missed() {
+    let bed = log();
+    std::fs::remove_file(bed.layout().vkeys()).unwrap();
+    assert!(matches!(fault(&bed), LogFault::Damaged { .. }));
+}
