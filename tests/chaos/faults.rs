@@ -9,7 +9,7 @@ use hyper::Method;
 use millrace_cli::local::Stop;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::plan::{Fault, Kind, Schedule, Slot};
+use super::schedule::{Fault, Kind, Schedule, Slot};
 use super::stage::Stage;
 
 /// How long a process may take to reach the point where it breaks; an idle one never does.

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use millrace_tests::chaos::plan::Kind;
 use millrace_tests::chaos::report::{End, Outcome, table};
 use millrace_tests::chaos::run::{Options, run};
+use millrace_tests::chaos::schedule::Kind;
 use millrace_tests::chaos::stage::Sabotage;
 
 const AFTER: &str = "\

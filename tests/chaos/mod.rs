@@ -3,8 +3,8 @@
 
 pub mod faults;
 pub mod oracle;
-pub mod plan;
 pub mod producers;
 pub mod report;
 pub mod run;
+pub mod schedule;
 pub mod stage;

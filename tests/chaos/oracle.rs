@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use super::plan::{Message, ROOM, SMALL, What};
 use super::producers::{Kept, Record};
+use super::schedule::{Message, ROOM, SMALL, What};
 use crate::World;
 
 /// So many findings are told in words.
@@ -246,7 +246,7 @@ pub async fn on_the_way(world: &World, depths: Option<&serde_json::Value>) -> Op
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::{Load, OPEN, POISON, Send, Way};
+    use super::super::schedule::{Load, OPEN, POISON, Send, Way};
     use super::*;
 
     fn record(what: What) -> Record {

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use url::Url;
 
-use super::plan::{Load, POISON, Send, Way, What};
+use super::schedule::{Load, POISON, Send, Way, What};
 use crate::{Caller, Sample, World, eventually};
 
 /// The service whose commands go straight to the broker, and over HTTP too.

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::faults::{break_things, management};
 use super::oracle::{Found, judge, on_the_way};
-use super::plan::{FROZEN, Kind, Load, OPEN, SMALL, Schedule};
 use super::producers::{Producers, Record, customer};
 use super::report::Outcome;
+use super::schedule::{FROZEN, Kind, Load, OPEN, SMALL, Schedule};
 use super::stage::{Sabotage, Stage};
 use crate::{World, eventually};
 

@@ -9,7 +9,7 @@ use millrace::config::Process;
 use tokio::sync::{Mutex, watch};
 use url::Url;
 
-use super::plan::{Kind, POISON, SLOTS, Slot};
+use super::schedule::{Kind, POISON, SLOTS, Slot};
 use crate::{Program, TcpRelay, World};
 
 /// How often somebody looks whether a program has died.

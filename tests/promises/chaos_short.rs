@@ -1,8 +1,8 @@
 //! A short fault run on one broker: what `deploy/chaos` shows at length.
 
-use millrace_tests::chaos::plan::Kind;
 use millrace_tests::chaos::report::{End, table};
 use millrace_tests::chaos::run::{Options, run};
+use millrace_tests::chaos::schedule::Kind;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_doubled_crossed_or_unaudited_while_everything_breaks() {

@@ -210,4 +210,4 @@ fn hashes(bytes: &[u8]) -> Vec<Hash> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -208,7 +208,7 @@ fn settle(step: &mut Step<'_>, ended: Result<Fate, Fault>, culprits: &mut Culpri
             let too_slow = is_timeout(&error);
             let contended = is_contended(&error);
             let fault = DbFault::from(error);
-            if matches!(fault, DbFault::Unavailable(_)) && !too_slow {
+            if fault.is_unavailable() && !too_slow {
                 return Err(fault.into());
             }
             let (message, fate) = match contended {

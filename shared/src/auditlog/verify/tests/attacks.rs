@@ -2,6 +2,8 @@ use std::io::Write as _;
 
 use super::super::super::note::Checkpoint;
 use super::super::super::segments::ledger;
+use super::super::super::tile::{FULL, TileId};
+use super::super::super::tree::{Frontier, Hash};
 use super::*;
 
 /// What a verification has to say.

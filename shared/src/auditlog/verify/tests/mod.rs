@@ -17,8 +17,8 @@ use super::super::layout::Layout;
 use super::super::line::{Fields, Position, splice};
 use super::super::note::SigningKey;
 use super::super::segments::{Lines, Segment, segments};
-use super::super::tile::{FULL, TileId};
-use super::super::tree::{Frontier, Hash, leaf};
+use super::super::tile::tests::store;
+use super::super::tree::leaf;
 use super::super::{AuditLog, Entry, PruneRecord, Settings};
 use super::*;
 use crate::contract::{AuditEvent, Timestamp};
@@ -168,27 +168,6 @@ fn change(layout: &Layout, at: usize, change: impl FnOnce(&mut Vec<Vec<u8>>)) ->
     segment
 }
 
-/// Writes all tiles of these leaves anew, as somebody without the key can.
-fn store_tiles(layout: &Layout, leaves: &[Hash]) {
-    let mut rows = vec![leaves.to_vec()];
-    while let Some(row) = rows.last().filter(|row| row.len() >= usize::from(FULL)) {
-        let above = row.chunks_exact(usize::from(FULL)).map(|tile| {
-            let mut tree = Frontier::empty();
-            tile.iter().for_each(|hash| tree.push(*hash));
-            tree.root()
-        });
-        rows.push(above.collect());
-    }
-    std::fs::remove_dir_all(layout.folder().join("tile")).unwrap();
-    for tile in TileId::between(0, leaves.len() as u64) {
-        let path = layout.tile(&tile);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let from = (tile.n as usize) << 8;
-        let row = &rows[usize::from(tile.level)][from..from + usize::from(tile.width)];
-        std::fs::write(path, row.iter().flat_map(|hash| hash.0).collect::<Vec<u8>>()).unwrap();
-    }
-}
-
 /// Writes the whole log anew with other content: every number, every hash and every tile fits, and only the key is missing.
 fn rewrite(layout: &Layout) {
     let mut heads = std::collections::HashMap::new();
@@ -208,5 +187,6 @@ fn rewrite(layout: &Layout) {
         }
         write_lines(&segment, &lines);
     }
-    store_tiles(layout, &leaves);
+    std::fs::remove_dir_all(layout.folder().join("tile")).unwrap();
+    store(layout, &leaves);
 }
