@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::fate::{Changed, Fate, Happened, Resource, Whither};
+use super::fate::{Changed, Destination, Fate, Happened, Resource};
 use super::outbox::{OutboxRow, store};
 use super::road::{Road, RoadFault, Step};
 use crate::contract::{
@@ -122,9 +122,9 @@ fn announcement(
         issued_at: now,
         expected_version: None,
     };
-    let route = match happened.whither {
-        Whither::Events => Route::event(&envelope.message_type),
-        Whither::Work => {
+    let route = match happened.destination {
+        Destination::Events => Route::event(&envelope.message_type),
+        Destination::Work => {
             let taker = road.contract.payload(happened.name).ok_or(Untaken(happened.name))?;
             Route::work(&taker.worker, Lane::Main)
         }

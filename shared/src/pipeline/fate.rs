@@ -48,7 +48,7 @@ impl Resource {
 /// A message that follows from a change, on its way to the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Happened {
-    pub(super) whither: Whither,
+    pub(super) destination: Destination,
     pub(super) name: &'static str,
     pub(super) schema_version: u32,
     pub(super) body: Vec<u8>,
@@ -56,7 +56,7 @@ pub(super) struct Happened {
 
 /// Who gets what follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Whither {
+pub(super) enum Destination {
     /// Whoever has bound the event.
     Events,
     /// The worker that the contract names.
@@ -91,7 +91,7 @@ impl Changed {
     /// # Errors
     /// A second event of the type, or one that cannot be rendered as JSON: no retry heals either.
     pub fn with_event<E: Event>(self, event: &E) -> Result<Self, Fault> {
-        self.with(Whither::Events, E::NAME, E::SCHEMA_VERSION, event)
+        self.with(Destination::Events, E::NAME, E::SCHEMA_VERSION, event)
     }
 
     /// Hands the next step to the worker that takes it, once the change is committed: a message of its own, for the tenant
@@ -100,7 +100,7 @@ impl Changed {
     /// # Errors
     /// As [`Self::with_event`].
     pub fn with_message<P: Payload + Serialize>(self, message: &P) -> Result<Self, Fault> {
-        self.with(Whither::Work, P::NAME, P::SCHEMA_VERSION, message)
+        self.with(Destination::Work, P::NAME, P::SCHEMA_VERSION, message)
     }
 
     /// Leaves a message for later, for a worker that takes it: it is sealed when it is due. Of a type there is one for each
@@ -122,7 +122,7 @@ impl Changed {
 
     fn with(
         mut self,
-        whither: Whither,
+        destination: Destination,
         name: &'static str,
         schema_version: u32,
         body: &impl Serialize,
@@ -132,7 +132,7 @@ impl Changed {
             return Err(Fault::Poison { code: "event_repeated" });
         }
         let body = serde_json::to_vec(body).map_err(|_| Fault::Poison { code: "event_unrenderable" })?;
-        self.events.push(Happened { whither, name, schema_version, body });
+        self.events.push(Happened { destination, name, schema_version, body });
         Ok(self)
     }
 }
