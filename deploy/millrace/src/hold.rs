@@ -21,7 +21,8 @@ const LONGEST_MATTER: usize = 64;
 const PLACE_EXAMPLE: &str = "Example: millrace hold place org_2abC --matter 2026-LIT-017\n\
     The matter is the reference of a file, no words about it: it stands in the audit log. New erasures are rejected with \
     legal_hold, planned ones wait until the last hold is released. Nobody's access changes.\n\
-    Then pin the evidence, which outlives the log's segments: millrace audit export --org org_2abC --out …/holds/2026-LIT-017";
+    Then pin the evidence, which outlives the log's segments: \
+    millrace audit export --org org_2abC --log /var/lib/millrace/audit --key-file log.key --out ./2026-LIT-017";
 const RELEASE_EXAMPLE: &str = "Example: millrace hold release org_2abC --matter 2026-LIT-017\n\
     Erasures that waited for it are executed, unless another hold remains.";
 

@@ -64,11 +64,6 @@ impl Layout {
         self.0.join("retention.jsonl")
     }
 
-    /// Pinned evidence of legal holds, one folder each.
-    pub fn holds(&self) -> PathBuf {
-        self.0.join("holds")
-    }
-
     /// The lines of an export, beside the files that it has in common with a log.
     pub fn export_lines(&self) -> PathBuf {
         self.0.join("lines.jsonl")

@@ -35,17 +35,6 @@ impl TileId {
         (index < hashes).then(|| Self { level, n, width: (hashes - (n << HEIGHT)).min(u64::from(FULL)) as u16 })
     }
 
-    /// Every tile of a tree of `size` leaves that is not part of a tree of `old` leaves: what a writer stores when it
-    /// grows. Full tiles come before the partial one of their level.
-    pub fn between(old: u64, size: u64) -> impl Iterator<Item = Self> {
-        let hashes = |level: u8, size: u64| size.checked_shr(u32::from(level) * u32::from(HEIGHT)).unwrap_or(0);
-        (0..HEIGHT).flat_map(move |level| {
-            let (had, has) = (hashes(level, old), hashes(level, size));
-            let tiles = if has > had { had >> HEIGHT..has.div_ceil(u64::from(FULL)) } else { 0..0 };
-            tiles.filter_map(move |n| Self::holding(level, n << HEIGHT, size))
-        })
-    }
-
     /// The full tile at the same place.
     #[must_use]
     pub fn full(self) -> Self {

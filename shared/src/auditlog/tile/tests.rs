@@ -1,6 +1,19 @@
 use super::super::tree::{Frontier, consistency, frontier, inclusion, leaf, verify_consistency, verify_inclusion};
 use super::*;
 
+impl TileId {
+    /// Every tile of a tree of `size` leaves that is not part of a tree of `old` leaves: what a writer stores when it
+    /// grows. Full tiles come before the partial one of their level.
+    pub(in crate::auditlog) fn between(old: u64, size: u64) -> impl Iterator<Item = Self> {
+        let hashes = |level: u8, size: u64| size.checked_shr(u32::from(level) * u32::from(HEIGHT)).unwrap_or(0);
+        (0..HEIGHT).flat_map(move |level| {
+            let (had, has) = (hashes(level, old), hashes(level, size));
+            let tiles = if has > had { had >> HEIGHT..has.div_ceil(u64::from(FULL)) } else { 0..0 };
+            tiles.filter_map(move |n| Self::holding(level, n << HEIGHT, size))
+        })
+    }
+}
+
 fn id(level: u8, n: u64, width: u16) -> TileId {
     TileId { level, n, width }
 }
