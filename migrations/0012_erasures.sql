@@ -113,7 +113,8 @@ CREATE POLICY erase ON engine.operations FOR UPDATE TO millrace_owner
   USING (org_id = (SELECT app.cur_org())) WITH CHECK (org_id = (SELECT app.cur_org()));
 
 -- Erases a person of the tenant in scope from what the engine keeps, or counts. What is parked comes due at once: where
--- it is the person's own it is denied, and its row goes with that; what nobody authorizes waits on. A definer function, because workers may read no body.
+-- it is the person's own it is denied, and its row goes with that; what nobody authorizes waits on. A definer function,
+-- because workers may read no body.
 CREATE FUNCTION engine.erase_person(person text, really boolean) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER
   SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
