@@ -84,7 +84,7 @@ impl BatchTx {
     }
 
     /// Gives the statements that follow more time: storing a large body takes longer than a handler may.
-    pub(crate) async fn allow(&mut self, time: std::time::Duration) -> Result<(), DbFault> {
+    pub(crate) async fn allow(&mut self, time: std::time::Duration) -> sqlx::Result<()> {
         let bound = format!("{}ms", time.as_millis());
         sqlx::query!("SELECT set_config('statement_timeout', $1, true)", bound).fetch_one(self.conn()).await?;
         Ok(())
@@ -268,9 +268,7 @@ impl<'a> TenantTx<'a> {
     /// # Errors
     /// The server is away.
     pub async fn allow(&mut self, time: std::time::Duration) -> sqlx::Result<()> {
-        let bound = format!("{}ms", time.as_millis());
-        sqlx::query!("SELECT set_config('statement_timeout', $1, true)", bound).fetch_one(self.conn()).await?;
-        Ok(())
+        self.scope.batch.allow(time).await
     }
 
     /// A fresh id for a row of ours: UUIDv7, so that keys grow with time and leak no volume.

@@ -299,7 +299,7 @@ impl Road {
             return Err(interrupted);
         }
         if steps.iter().any(|step| step.parcel.wire.body.len() > LARGE_BODY) {
-            tx.allow(LARGE_BODY_TIME).await?;
+            tx.allow(LARGE_BODY_TIME).await.map_err(DbFault::from)?;
         }
         park::park(self, &mut tx, &mut steps, now).await?;
         bury::bury(self, &mut tx, &mut steps).await?;
