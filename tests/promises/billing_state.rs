@@ -1,6 +1,6 @@
 //! Billing state is a function of the events, not of their order or of who applies them beside whom.
 
-use millrace_tests::{Left, Sample, World};
+use millrace_tests::{Left, Sample, World, reorder};
 
 /// Transactions that wait for a lock somebody else holds.
 const WAITING: &str = "select count(*) from pg_stat_activity
@@ -59,12 +59,7 @@ async fn a_subscription_ends_in_the_same_state_in_every_order_of_its_events() {
     let mut sent = 0;
     for order in 0..24 {
         let mut events = trace(&format!("sub_{order}"));
-        let mut rest = order;
-        for place in (1..=4).rev() {
-            // The factorial number system: each order once.
-            events[..place].rotate_left(rest % place);
-            rest /= place;
-        }
+        reorder(&mut events, order);
         for event in &events {
             world.accept(&url, event).await;
             sent += 1;

@@ -1,7 +1,7 @@
 //! The fee ledger: one row for each paid invoice and each step of what went back, whatever the order, and never more
 //! back than was taken.
 
-use millrace_tests::{Left, World};
+use millrace_tests::{Left, World, reorder};
 use serde_json::{Value, json};
 
 /// One event as Stripe sends it.
@@ -70,12 +70,7 @@ async fn every_order_of_a_payment_and_its_refunds_ends_in_the_same_rows() {
     for order in 0..24 {
         let mut events =
             [paid(order, 2_900, "eur"), refunded(order, 0, 1_000), refunded(order, 1_000, 2_000), credited(order, 900)];
-        let mut rest = order;
-        for place in (1..=4).rev() {
-            // The factorial number system: each order once.
-            events[..place].rotate_left(rest % place);
-            rest /= place;
-        }
+        reorder(&mut events, order);
         for event in &events {
             // Each comes twice, and as a twin: another event for the same change.
             let twin = Event { id: format!("{}_twin", event.id), ..event.clone() };

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use millrace_tests::{Left, Program, Sample, StripeStandIn, World, eventually};
+use millrace_tests::{Left, Program, Sample, StripeStandIn, World, eventually, reorder};
 use serde_json::{Value, json};
 
 /// Questions about which somebody still has to be asked.
@@ -80,12 +80,8 @@ async fn six_events_with_duplicates_end_in_the_same_state_in_every_order() {
         let subscription = format!("sub_{sample}");
         let mut events = steps.map(|(step, status, second)| event(&world, &subscription, step, status, second));
         stripe.has_subscription(object(&events[5]));
-        // Every thirtieth order of all 720, in the factorial number system.
-        let mut rest = sample * 30 + sample;
-        for place in (1..=6).rev() {
-            events[..place].rotate_left(rest % place);
-            rest /= place;
-        }
+        // Every thirty-first order of all 720.
+        reorder(&mut events, sample * 31);
         for event in events.iter().chain(&events[..3]) {
             world.accept(&url, event).await;
         }

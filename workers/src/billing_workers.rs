@@ -27,7 +27,7 @@ pub fn run_billing(contract: Contract) -> ExitCode {
     })
 }
 
-/// Runs the worker that asks the provider. It alone holds the provider's key.
+/// Runs the worker that asks the provider. It alone uses the provider's key.
 pub fn run_provider(contract: Contract) -> ExitCode {
     run_configured(contract, "provider", |config| {
         let client = StripeClient::new(&config.billing.api)?;

@@ -81,7 +81,7 @@ fn is_loopback(url: &Url) -> bool {
 /// `[billing.access]`: days = level. What is named replaces all of the default.
 fn thresholds(s: &mut Reader) -> Vec<(u16, AccessLevel)> {
     let words = AccessLevel::ALL.map(|level| (level.as_str(), level));
-    let mut read = Vec::new();
+    let mut read: Vec<(u16, AccessLevel)> = Vec::new();
     for key in s.names() {
         let level = s.word(&key, AccessLevel::Full, &words);
         match key.parse() {
@@ -90,11 +90,11 @@ fn thresholds(s: &mut Reader) -> Vec<(u16, AccessLevel)> {
         }
     }
     read.sort_unstable();
-    if read.is_sorted_by_key(|(_, level)| *level) {
-        return if read.is_empty() { THRESHOLDS.to_vec() } else { read };
+    let freer = read.windows(2).find(|pair| pair[1].1 < pair[0].1).map(|pair| pair[1].0);
+    if let Some(day) = freer {
+        s.mistake(&day.to_string(), "must not bring a freer level than an earlier day");
     }
-    s.mistake("access", "a later day must not bring a freer level");
-    read
+    if read.is_empty() { THRESHOLDS.to_vec() } else { read }
 }
 
 impl BillingConfig {

@@ -1,4 +1,4 @@
-//! `[compliance]`: the audit log.
+//! `[compliance]`: the audit log and erasures.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::{Process, Reader};
 use crate::auditlog::SigningKey;
 use crate::contract::{AuditEventKey, SealKey};
 
-/// Where the audit log is, who signs it, and the key behind its event ids.
+/// Where the audit log is, who signs it, the key behind its event ids, and how long an erasure cools off.
 #[derive(Debug)]
 pub struct ComplianceConfig {
     /// Folder of the log; its lines stand in `seg/`.
@@ -33,10 +33,6 @@ pub struct ComplianceConfig {
     pub event_id_key: Option<AuditEventKey>,
 }
 
-/// A day, where nothing else is said.
-const COOLING_OFF_S: u64 = 86_400;
-/// A person waits no longer than the month that article 12 of the GDPR gives.
-const LONGEST_COOLING_OFF_S: u64 = 30 * 86_400;
 /// Where checkpoints are copied to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckpointCopy {
@@ -52,6 +48,10 @@ const RETENTION_DAYS: u64 = 365;
 const SEGMENT_BYTES: u64 = 64 << 20;
 /// A hundred years.
 const LONGEST_RETENTION: u64 = 36_500;
+/// How long an erasure can be taken back where nothing else is said: a day.
+const COOLING_OFF_S: u64 = 86_400;
+/// A person waits no longer than the month that article 12 of the GDPR gives.
+const LONGEST_COOLING_OFF_S: u64 = 30 * 86_400;
 
 impl ComplianceConfig {
     pub(super) fn read(s: &mut Reader, process: Process, deployment: &str) -> Self {
@@ -121,11 +121,11 @@ fn signing_key(s: &mut Reader, process: Process, name: &str) -> Option<SigningKe
 }
 
 fn checkpoint_copy(s: &mut Reader) -> Option<CheckpointCopy> {
-    let form = "must be a command as a list of texts, or a folder as file:///path";
+    let form = "a command as a list of texts, or a folder as file:///path";
     if s.is_list("checkpoint_copy") {
         let command = s.list("checkpoint_copy");
         if command.first().is_none_or(String::is_empty) {
-            s.mistake("checkpoint_copy", form);
+            s.mistake("checkpoint_copy", format!("must be {form}"));
             return None;
         }
         return Some(CheckpointCopy::Command(command));
@@ -133,11 +133,11 @@ fn checkpoint_copy(s: &mut Reader) -> Option<CheckpointCopy> {
     if !s.has("checkpoint_copy") {
         return None;
     }
-    let url = s.parsed::<Url>("checkpoint_copy", None, "a command as a list of texts, or a folder as file:///path")?;
+    let url = s.parsed::<Url>("checkpoint_copy", None, form)?;
     match url.to_file_path() {
         Ok(folder) if url.scheme() == "file" => Some(CheckpointCopy::Folder(folder)),
         _ => {
-            s.mistake("checkpoint_copy", form);
+            s.mistake("checkpoint_copy", format!("must be {form}"));
             None
         }
     }

@@ -97,8 +97,7 @@ impl DatabaseConfig {
                     let indexing = process.is(Process::Audit) || process.is(Process::Operator);
                     let indexer = there && user == DatabaseUser::Indexer && indexing;
                     indexes |= indexer;
-                    let chosen = chosen || indexer;
-                    let needed = needed || chosen;
+                    let needed = needed || chosen || indexer;
                     let name = s.text("user", Some(&format!("millrace_{}", user.as_str())));
                     if let Some(password) = s.secret("password", needed) {
                         logins.insert(user, Login { user: name, password });

@@ -32,8 +32,6 @@ pub enum KeyKind {
     AuditEventIds,
     /// Signs checkpoints of the audit log.
     AuditLog,
-    /// Makes the tombstones of erased people.
-    Tombstones,
     /// Lets Millrace ask the billing provider.
     ProviderApi,
     /// Something else.
@@ -50,7 +48,6 @@ impl KeyKind {
             Self::TenantContext => "tenant context",
             Self::AuditEventIds => "audit event ids",
             Self::AuditLog => "audit log",
-            Self::Tombstones => "tombstones",
             Self::ProviderApi => "provider api",
             Self::Other => "other",
         }
@@ -58,7 +55,7 @@ impl KeyKind {
 
     /// Is it kept for ever? Another key would give what it has named before another name.
     pub fn is_kept(self) -> bool {
-        matches!(self, Self::AuditEventIds | Self::Tombstones)
+        matches!(self, Self::AuditEventIds)
     }
 }
 
@@ -147,7 +144,6 @@ fn kind(s: &mut Reader, trail: &[String], stem: &str) -> (KeyKind, String) {
         ("database", "context_key") => (KeyKind::TenantContext, hmac()),
         ("compliance", "event_id_key") => (KeyKind::AuditEventIds, hmac()),
         ("compliance", "audit_log_key") => (KeyKind::AuditLog, "Ed25519".to_owned()),
-        ("compliance", "tombstone_key") => (KeyKind::Tombstones, hmac()),
         ("billing", _) => (KeyKind::ProviderApi, "bearer".to_owned()),
         _ => (KeyKind::Other, String::new()),
     }

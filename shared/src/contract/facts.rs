@@ -8,7 +8,7 @@ const LONGEST_ID: usize = 255;
 
 /// What a fact is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FactKind {
+enum FactKind {
     /// An id that a program made: no spaces, nothing to read.
     Id,
     /// A stable code of ours.

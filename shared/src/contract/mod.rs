@@ -29,7 +29,7 @@ pub use audit::{AuditEvent, AuditEventKey, AuditLineFault};
 pub use currency::{Currency, UnknownCurrency};
 pub use envelope::{Envelope, EnvelopeFault, Origin};
 pub use event::{Event, EventEntry};
-pub use facts::{FactKind, unlisted_facts};
+pub use facts::unlisted_facts;
 pub use ids::{CommandIdentity, IdFault, KeyId, MessageId, MessageType, PublisherName, TenantId, WorkerName};
 pub use keyring::{Grant, Keyring, Opened, OutsideGrant, Publisher, SealFault, Signer, Tenants};
 pub use object::{Object, is_clean};

@@ -223,7 +223,7 @@ mod sealed {
 pub struct TenantTx<'a> {
     pub(super) scope: ScopedTx<'a>,
     pub(super) principal: Principal,
-    /// Known for the system's own messages.
+    /// See [`TenantTx::applied_event`].
     pub(super) applied_event: Option<Uuid>,
 }
 

@@ -106,9 +106,9 @@ impl Road {
         .map_err(DbFault::from)?;
         let mut rows = Vec::with_capacity(due.len());
         for row in due {
-            let envelope = self.due_envelope(&row.org_id, &row.message_type, &row.cause, row.id, now);
-            let mut envelope = envelope.map_err(|fault| RoadFault::Audit(fault.into()))?;
-            envelope.schema_version = row.schema_version.unsigned_abs();
+            let version = row.schema_version.unsigned_abs();
+            let envelope = self.due_envelope(&row.org_id, &row.message_type, &row.cause, row.id, version, now);
+            let envelope = envelope.map_err(|fault| RoadFault::Audit(fault.into()))?;
             let wire =
                 self.signer.seal(&envelope, Lane::Main, row.body).map_err(|fault| RoadFault::Audit(fault.into()))?;
             let route = Route::work(&self.worker, Lane::Main);
@@ -125,12 +125,13 @@ impl Road {
         message_type: &str,
         cause: &str,
         id: Uuid,
+        schema_version: u32,
         now: Timestamp,
     ) -> Result<Envelope, crate::contract::IdFault> {
         Ok(Envelope {
             message_id: MessageId::from(id),
             message_type: MessageType::parse(message_type)?,
-            schema_version: 1,
+            schema_version,
             content_type: "application/json".to_owned(),
             org_id: Some(TenantId::parse(org)?),
             principal: Principal::system(self.signer.publisher().as_str()),

@@ -61,8 +61,8 @@ pub enum RoadFault {
     /// The database.
     #[error(transparent)]
     Database(#[from] DbFault),
-    /// An audit event could not be rendered or sealed.
-    #[error("cannot write the audit event of a settlement")]
+    /// A message of our own, such as an audit event, could not be rendered, routed or sealed.
+    #[error("cannot render, route or seal a message of our own")]
     Audit(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A handler's form for several messages named a fate, was too slow, or did not answer for each of them. One by one
     /// each has a fate of its own.

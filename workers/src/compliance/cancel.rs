@@ -5,6 +5,7 @@ use millrace::db::TenantTx;
 use millrace::pipeline::{Changed, Fault, Handler, Message};
 
 use super::ERASURE;
+use super::execute::planned;
 
 /// Takes a planned erasure back; the person's id leaves its row.
 #[derive(Debug, Clone, Copy)]
@@ -19,15 +20,7 @@ impl Handler for CancelErasure {
         message: &Message<ComplianceCancelErasure>,
     ) -> Result<Changed, Fault> {
         let (org, id) = (tx.tenant().to_string(), message.payload.erasure_id);
-        let state = sqlx::query_scalar!("SELECT state FROM app.erasures WHERE org_id = $1 AND id = $2", org, id)
-            .fetch_optional(tx.conn())
-            .await?;
-        match state.as_deref() {
-            Some("planned") => {}
-            Some("canceled") => return Err(Fault::Reject { code: "erasure_canceled" }),
-            Some(_) => return Err(Fault::Reject { code: "erasure_executed" }),
-            None => return Err(Fault::Reject { code: "erasure_not_found" }),
-        }
+        planned(tx, id).await?;
         sqlx::query!(
             "UPDATE app.erasures SET state = 'canceled', subject = NULL, settled_at = $3 WHERE org_id = $1 AND id = $2",
             org,

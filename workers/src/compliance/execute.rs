@@ -58,14 +58,14 @@ impl Handler for ExecuteErasure {
 }
 
 /// An erasure that is still to come.
-struct Planned {
+pub(super) struct Planned {
     id: Uuid,
     user_id: String,
     pseudonym: Uuid,
     asked_at: OffsetDateTime,
 }
 
-async fn planned(tx: &mut TenantTx<'_>, id: Uuid) -> Result<Planned, Fault> {
+pub(super) async fn planned(tx: &mut TenantTx<'_>, id: Uuid) -> Result<Planned, Fault> {
     let org = tx.tenant().to_string();
     let row = sqlx::query!(
         "SELECT subject, pseudonym, state, created_at FROM app.erasures WHERE org_id = $1 AND id = $2",

@@ -23,7 +23,7 @@ const ABOUT: &str = r"After an outage: send what the provider could not deliver,
   millrace billing sync --undelivered                send it through the ingress, as the provider would
   millrace billing reconcile                         what the provider says, beside what we have
 Both ask Stripe with billing.api.secret_key_file, a restricted key that may read events and subscriptions.
-Acting and looking are audited under your name.
+Both are audited under your name; a dry run, which asks Stripe alone, is not.
 Exit codes: 0 done, 64 bad usage or configuration, 65 some events were refused, or something has drifted,
 70 it failed on the way: the message says how to go on.";
 

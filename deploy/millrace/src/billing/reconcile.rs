@@ -26,7 +26,8 @@ pub(super) const EXAMPLE: &str = r"Examples:
   millrace billing reconcile --metrics /var/lib/node_exporter/billing.prom     once a day, from a timer
 Kinds of drift: status, plan, period_end (ours differs), missing (we have none), unlinked (its customer is no
 tenant's), waiting (a tie that the provider has not answered yet), absent (ours alone). Events on their way look
-like drift; what stays is settled by `millrace billing sync`.";
+like drift. What stays: link what is unlinked with `millrace tenants link`, then run `millrace billing sync`, which has the
+events of 30 days; what waits is settled by the subscription's next event.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Reconcile {
