@@ -98,6 +98,8 @@ fn protocol(http: &HttpConfig) -> http1::Builder {
         .timer(TokioTimer::new())
         .header_read_timeout(http.header_timeout)
         .max_buf_size(HEAD_BYTES)
+        // Every answer is small: one buffer costs the system less than a list of two.
+        .writev(false)
         // A sender that closes its half after the request still wants the answer.
         .half_close(true);
     protocol

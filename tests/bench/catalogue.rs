@@ -42,7 +42,12 @@ const fn of_machine(key: &'static str, what: &'static str) -> Figure {
 pub(crate) const FIGURES: &[Figure] = &[
     of_machine("fsync.p50", "fdatasync of 4 KiB, where the servers keep their data, p50"),
     of_machine("fsync.p99", "the same, p99"),
-    figure("a.rate", Part::Ceiling, Unit::PerSecond, "raw lapin: persistent, mandatory, confirmed, quorum queue"),
+    figure("a.1x1", Part::Ceiling, Unit::PerSecond, "raw lapin, mandatory, confirmed: 1 connection, 1 channel"),
+    figure("a.1x2", Part::Ceiling, Unit::PerSecond, "the same: 1 connection, 2 channels, as the ingress has"),
+    figure("a.1x2.deep", Part::Ceiling, Unit::PerSecond, "the same: 1 connection, 2 channels, 2,048 outstanding"),
+    figure("a.2x1", Part::Ceiling, Unit::PerSecond, "the same: 2 connections, 1 channel each"),
+    figure("a.2x2", Part::Ceiling, Unit::PerSecond, "the same: 2 connections, 2 channels each"),
+    figure("a.4x1", Part::Ceiling, Unit::PerSecond, "the same: 4 connections, 1 channel each"),
     figure("a.same", Part::Ceiling, Unit::PerSecond, "the same with 64 outstanding, as (b) has connections"),
     figure("b.rate", Part::Ingress, Unit::PerSecond, "signed distinct events over 64 connections, each answered"),
     figure("b.p50", Part::Ingress, Unit::Millis, "request to answer, p50"),
@@ -53,7 +58,6 @@ pub(crate) const FIGURES: &[Figure] = &[
     figure("c.8", Part::Control, Unit::PerSecond, "projects.create, one transaction a message, 8 connections"),
     figure("c.16", Part::Control, Unit::PerSecond, "the same, 16 connections"),
     figure("c.32", Part::Control, Unit::PerSecond, "the same, 32 connections"),
-    figure("c.rate", Part::Control, Unit::PerSecond, "the best of these"),
     figure("c.stripe", Part::Control, Unit::PerSecond, "invoice.payment_succeeded, 16 connections"),
     figure("d.1", Part::Worker, Unit::PerSecond, "projects.create, 100 tenants, 1 process"),
     figure("d.2", Part::Worker, Unit::PerSecond, "the same, 2 processes"),
@@ -124,38 +128,46 @@ impl std::fmt::Display for Bound {
     }
 }
 
-/// One mark: a figure, or its ratio to another, and the bound.
+/// One mark: a figure, or its ratio to the best of others, and the bound.
 pub(crate) struct Mark {
     pub(crate) what: &'static str,
     pub(crate) figure: &'static str,
-    pub(crate) beside: Option<&'static str>,
+    /// The control: ways to do the same, of which the one with the largest median counts. The best of each run would be
+    /// the luckiest one, and a control that nobody could repeat. Empty: the figure itself is judged.
+    pub(crate) beside: &'static [&'static str],
     pub(crate) bound: Bound,
 }
 
-const fn ratio(what: &'static str, figure: &'static str, beside: &'static str, bound: Bound) -> Mark {
-    Mark { what, figure, beside: Some(beside), bound }
+const fn ratio(what: &'static str, figure: &'static str, beside: &'static [&'static str], bound: Bound) -> Mark {
+    Mark { what, figure, beside, bound }
 }
 
 const fn plain(what: &'static str, figure: &'static str, bound: Bound) -> Mark {
-    Mark { what, figure, beside: None, bound }
+    Mark { what, figure, beside: &[], bound }
 }
+
+/// Ways in which raw lapin publishes.
+const CEILING: &[&str] = &["a.1x1", "a.1x2", "a.1x2.deep", "a.2x1", "a.2x2", "a.4x1"];
+
+/// Numbers of connections of the control.
+const CONTROL: &[&str] = &["c.8", "c.16", "c.32"];
 
 /// How much worse it must be without lanes before anybody may call them the reason.
 const VISIBLY: f64 = 2.0;
 
 /// Every mark.
 pub(crate) const MARKS: &[Mark] = &[
-    ratio("(b)/(a): ingress beside the broker's ceiling", "b.rate", "a.rate", Bound::AtLeast(0.5)),
+    ratio("(b)/(a): ingress beside the broker's ceiling", "b.rate", CEILING, Bound::AtLeast(0.5)),
     plain("(b): answers 5xx", "b.5xx", Bound::AtMost(0.0)),
-    ratio("(d)/(c): one worker beside one transaction a message", "d.1", "c.rate", Bound::AtLeast(2.0)),
-    ratio("(e): p99 to commit beside the bare loop's", "e.commit.p99", "e.bare.p99", Bound::AtMost(3.0)),
+    ratio("(d)/(c): one worker beside one transaction a message", "d.1", CONTROL, Bound::AtLeast(2.0)),
+    ratio("(e): p99 to commit beside the bare loop's", "e.commit.p99", &["e.bare.p99"], Bound::AtMost(3.0)),
     plain("(e): p99 to commit and flush, in ms", "e.durable.p99", Bound::Below(50.0)),
-    ratio("(f): quiet p99 in the flood beside polite load", "f.flood.p99", "f.polite.p99", Bound::AtMost(2.0)),
-    ratio("(f): quiet p99 without lanes beside with", "f.off.p99", "f.flood.p99", Bound::AtLeast(VISIBLY)),
-    ratio("(g): long history beside none", "g.full", "g.empty", Bound::AtLeast(0.9)),
+    ratio("(f): quiet p99 in the flood beside polite load", "f.flood.p99", &["f.polite.p99"], Bound::AtMost(2.0)),
+    ratio("(f): quiet p99 without lanes beside with", "f.off.p99", &["f.flood.p99"], Bound::AtLeast(VISIBLY)),
+    ratio("(g): long history beside none", "g.full", &["g.empty"], Bound::AtLeast(0.9)),
     plain("(h): ingress, in MiB", "h.ingress.peak", Bound::Below(64.0)),
-    ratio("(i): audit log beside a plain append", "i.log", "i.plain", Bound::AtLeast(0.5)),
-    ratio("(i): the last tenth of the lines beside the first", "i.last", "i.first", Bound::AtLeast(0.9)),
+    ratio("(i): audit log beside a plain append", "i.log", &["i.plain"], Bound::AtLeast(0.5)),
+    ratio("(i): the last tenth of the lines beside the first", "i.last", &["i.first"], Bound::AtLeast(0.9)),
 ];
 
 #[cfg(test)]
@@ -170,7 +182,7 @@ mod tests {
         assert_eq!(keys.len(), FIGURES.len());
         for mark in MARKS {
             assert!(keys.contains(mark.figure), "{}", mark.figure);
-            assert!(mark.beside.is_none_or(|beside| keys.contains(beside)), "{:?}", mark.beside);
+            assert!(mark.beside.iter().all(|beside| keys.contains(beside)), "{:?}", mark.beside);
         }
     }
 

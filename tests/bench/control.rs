@@ -26,16 +26,13 @@ const WEBHOOK_CONNECTIONS: usize = 16;
 const WAITING: usize = 1_024;
 
 pub(crate) async fn measure(bench: &mut Bench, figures: &mut Figures) {
-    let mut best = 0.0_f64;
     for (connections, key) in CONNECTIONS {
         let bed = Bed::new(bench.servers, TENANTS).await;
         let rate = rate(&bed, &bench.sizes, Kind::Command, connections).await;
         progress(format_args!("    {rate:.0}/s over {connections} connections"));
         figures.add(key, rate);
-        best = best.max(rate);
         bed.end(Vec::new()).await;
     }
-    figures.add("c.rate", best);
     let bed = Bed::new(bench.servers, TENANTS).await;
     figures.add("c.stripe", rate(&bed, &bench.sizes, Kind::Webhook, WEBHOOK_CONNECTIONS).await);
     bed.end(Vec::new()).await;

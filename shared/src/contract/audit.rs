@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use uuid::Uuid;
 
-use super::seal::{feed, keyed};
+use super::seal::{item, keyed};
 use super::{Outcome, Timestamp};
 
 /// What one line of the audit log says. The producer renders it once, and those bytes are the line: whoever
@@ -104,13 +104,13 @@ impl AuditEventKey {
 
     /// UUIDv8 from HMAC(tenant, publisher or hash of the raw bytes, message id, outcome, redrive count).
     pub fn event_id(&self, org: &str, publisher: &str, message_id: &str, outcome: Outcome, redrives: i32) -> Uuid {
-        let mut mac = self.0.clone();
-        for item in ["millrace-audit-event-v1", org, publisher, message_id, outcome.as_str()] {
-            feed(&mut mac, Some(item.as_bytes()));
+        let mut input = Vec::new();
+        for text in ["millrace-audit-event-v1", org, publisher, message_id, outcome.as_str()] {
+            item(&mut input, Some(text.as_bytes()));
         }
-        feed(&mut mac, Some(&redrives.to_be_bytes()));
+        item(&mut input, Some(&redrives.to_be_bytes()));
         let mut bytes = [0; 16];
-        bytes.copy_from_slice(&mac.finalize().into_bytes()[..16]);
+        bytes.copy_from_slice(&self.0.clone().chain_update(input).finalize().into_bytes()[..16]);
         Uuid::new_v8(bytes)
     }
 }

@@ -3,7 +3,7 @@
 use hmac::Mac;
 use subtle::ConstantTimeEq;
 
-use super::seal::feed;
+use super::seal::item;
 use super::{MessageId, SealKey, TenantId};
 
 const TAG_DOMAIN: &str = "millrace-operation-v1";
@@ -55,12 +55,12 @@ impl std::fmt::Display for OperationId {
 }
 
 fn tag(key: &SealKey, deployment: &str, org: &TenantId, message_id: &MessageId) -> [u8; TAG_BYTES] {
-    let mut mac = key.mac_state();
-    for item in [TAG_DOMAIN, deployment, org.as_str(), message_id.as_str()] {
-        feed(&mut mac, Some(item.as_bytes()));
+    let mut input = Vec::new();
+    for text in [TAG_DOMAIN, deployment, org.as_str(), message_id.as_str()] {
+        item(&mut input, Some(text.as_bytes()));
     }
     let mut bytes = [0; TAG_BYTES];
-    bytes.copy_from_slice(&mac.finalize().into_bytes()[..TAG_BYTES]);
+    bytes.copy_from_slice(&key.mac_state().chain_update(input).finalize().into_bytes()[..TAG_BYTES]);
     bytes
 }
 

@@ -39,6 +39,9 @@ pub const SEALED_FIELDS: [Field; 19] = [
     Field::ContentType,
 ];
 
+/// Room that the input of nearly every seal fits into.
+const USUAL_INPUT: usize = 1_024;
+
 /// One secret shared by a publisher and those who open its messages. At least 32 random bytes.
 #[derive(Clone)]
 pub struct SealKey(Hmac<Sha256>);
@@ -73,14 +76,15 @@ impl SealKey {
     }
 
     fn mac(&self, deployment: &str, wire: &WireMessage) -> Hmac<Sha256> {
-        let mut mac = self.0.clone();
-        feed(&mut mac, Some(SEAL_DOMAIN.as_bytes()));
-        feed(&mut mac, Some(deployment.as_bytes()));
+        // One long input costs the hash half of what sixty short ones cost.
+        let mut input = Vec::with_capacity(USUAL_INPUT);
+        item(&mut input, Some(SEAL_DOMAIN.as_bytes()));
+        item(&mut input, Some(deployment.as_bytes()));
         for field in SEALED_FIELDS {
-            feed(&mut mac, wire.get(field).map(str::as_bytes));
+            item(&mut input, wire.get(field).map(str::as_bytes));
         }
-        feed(&mut mac, Some(&Sha256::digest(&wire.body)));
-        mac
+        item(&mut input, Some(&Sha256::digest(&wire.body)));
+        self.0.clone().chain_update(input)
     }
 }
 
@@ -89,14 +93,14 @@ pub(super) fn keyed(key: &[u8]) -> Option<Hmac<Sha256>> {
     Hmac::new_from_slice(key).ok().filter(|_| key.len() >= SealKey::SHORTEST)
 }
 
-/// Adds one item in the encoding of the module's documentation.
-pub(super) fn feed(mac: &mut Hmac<Sha256>, item: Option<&[u8]>) {
-    match item {
-        None => mac.update(&[0]),
+/// Adds one item to an input, in the encoding of the module's documentation.
+pub(super) fn item(input: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        None => input.push(0),
         Some(bytes) => {
-            mac.update(&[1]);
-            mac.update(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
-            mac.update(bytes);
+            input.push(1);
+            input.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+            input.extend_from_slice(bytes);
         }
     }
 }

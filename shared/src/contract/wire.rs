@@ -1,7 +1,5 @@
 //! A message as it stands on the wire: named text fields and a body, without a broker library.
 
-use std::collections::BTreeMap;
-
 use super::Lane;
 
 /// Every named text field of a message. All values are text, so that the seal covers bytes as transmitted.
@@ -136,7 +134,8 @@ pub enum WireFault {
 /// A message as transmitted. Nothing in it is trusted before a [`super::Keyring`] opened it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WireMessage {
-    fields: BTreeMap<Field, String>,
+    /// In the order of [`Field::ALL`], which is that of the enum.
+    fields: [Option<String>; Field::ALL.len()],
     /// The payload, byte for byte.
     pub body: Vec<u8>,
 }
@@ -144,12 +143,12 @@ pub struct WireMessage {
 impl WireMessage {
     /// A message with a body and no field.
     pub fn new(body: Vec<u8>) -> Self {
-        Self { fields: BTreeMap::new(), body }
+        Self { body, ..Self::default() }
     }
 
     /// The text of a field, if it is there. An empty text is there.
     pub fn get(&self, field: Field) -> Option<&str> {
-        self.fields.get(&field).map(String::as_str)
+        self.fields[field as usize].as_deref()
     }
 
     /// Puts or replaces a field.
@@ -158,24 +157,24 @@ impl WireMessage {
     /// [`WireFault::TooLong`] beyond [`Field::LONGEST`], [`WireFault::NotText`] for control characters.
     pub fn set(&mut self, field: Field, value: impl Into<String>) -> Result<(), WireFault> {
         let value = value.into();
-        if value.chars().any(char::is_control) {
+        if has_controls(&value) {
             return Err(WireFault::NotText(field));
         }
         if value.len() > Field::LONGEST {
             return Err(WireFault::TooLong(field));
         }
-        self.fields.insert(field, value);
+        self.fields[field as usize] = Some(value);
         Ok(())
     }
 
     /// Takes a field away.
     pub fn remove(&mut self, field: Field) {
-        self.fields.remove(&field);
+        self.fields[field as usize] = None;
     }
 
     /// The fields that are there.
     pub fn fields(&self) -> impl Iterator<Item = (Field, &str)> {
-        self.fields.iter().map(|(field, value)| (*field, value.as_str()))
+        Field::ALL.into_iter().filter_map(|field| Some((field, self.get(field)?)))
     }
 
     /// The lane mark; without one a message goes to overflow, since only those with a grant may say main.
@@ -185,10 +184,7 @@ impl WireMessage {
 
     /// The fields as JSON, as the outbox, `parked` and `dead_letters` keep them.
     pub fn fields_json(&self) -> serde_json::Value {
-        self.fields
-            .iter()
-            .map(|(field, value)| (field.name().to_owned(), serde_json::Value::from(value.as_str())))
-            .collect()
+        self.fields().map(|(field, value)| (field.name().to_owned(), serde_json::Value::from(value))).collect()
     }
 
     /// Reads back what [`Self::fields_json`] wrote; unknown names are left out.
@@ -205,5 +201,35 @@ impl WireMessage {
             }
         }
         Ok(message)
+    }
+}
+
+/// As [`char::is_control`] of any character; nearly every value is ASCII, whose bytes tell it at once.
+fn has_controls(text: &str) -> bool {
+    if text.is_ascii() { text.bytes().any(|byte| byte.is_ascii_control()) } else { text.chars().any(char::is_control) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_field_has_the_place_that_the_list_gives_it() {
+        for (place, field) in Field::ALL.into_iter().enumerate() {
+            assert_eq!(field as usize, place, "{}", field.name());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn control_characters_are_found_in_every_script(text in any::<String>()) {
+            prop_assert_eq!(has_controls(&text), text.chars().any(char::is_control));
+        }
+    }
+
+    #[test]
+    fn a_control_character_beyond_ascii_is_one() {
+        assert!(has_controls("a\u{85}b") && has_controls("a\u{7f}") && !has_controls("\u{e9}"));
     }
 }
