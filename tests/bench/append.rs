@@ -1,175 +1,173 @@
 //! (i) The audit log's writer: messages in memory to durable lines in a grown tree, beside a plain append of the same
-//! lines. Both write batches of the same bytes to the same disk, each with one fdatasync, and take turns.
+//! lines. Both write batches of the same size to the same disk, each with one fdatasync, and take turns; what is told is
+//! the median of the turns. A turn of ours ends with a signed checkpoint of everything, so none of its tree is left over
+//! for the other side's time. What the other side left to the disk is flushed before each turn.
 
 use std::fs::File;
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use millrace::auditlog::{Appender, AuditLog, Block, Entry, Settings, SigningKey, Stager};
-use millrace::contract::{AuditEvent, Timestamp};
-use serde_json::{Map, json};
-use sha2::{Digest, Sha256};
-use time::OffsetDateTime;
-use uuid::Uuid;
+use millrace::auditlog::{Appender, AuditLog, Block, Entry, Stager};
+use tempfile::TempDir;
 
+use super::audit_supply::{BATCH, Supply, settings};
 use super::options::Part;
+use super::percentiles::Sorted;
 use super::report::Figures;
 use super::{Bench, progress};
 
-/// Lines of one batch, as the audit worker takes them.
-const BATCH: usize = 512;
-/// Batches between two turns; what is made and thrown away between them is not timed.
-const TURN: usize = 200;
-const TENANTS: u64 = 100;
-/// As the configuration has it by default.
-const SEGMENT_BYTES: u64 = 64 << 20;
-const YEAR: Duration = Duration::from_secs(365 * 86_400);
+/// Turns of each side. A multiple of ten, so that a tenth of the lines is some of them.
+const TURNS: usize = 20;
+/// Turns between two words about progress.
+const OFTEN: usize = 5;
 
-/// One side's time over the lines of a turn.
+/// One side's turns.
 #[derive(Default)]
 struct Side {
-    /// Seconds of each turn.
-    turns: Vec<f64>,
+    /// Lines a second of each turn.
+    rates: Vec<f64>,
+    /// Milliseconds of the flushes.
+    flushes: Vec<f64>,
 }
 
 impl Side {
-    /// Lines a second over some of the turns.
+    fn turn(&mut self, batches: usize, began: Instant) {
+        self.rates.push((batches * BATCH) as f64 / began.elapsed().as_secs_f64());
+    }
+
     fn rate(&self, turns: std::ops::Range<usize>) -> f64 {
-        let taken = &self.turns[turns];
-        (taken.len() * TURN * BATCH) as f64 / taken.iter().sum::<f64>()
+        Sorted::new(self.rates[turns].to_vec()).median()
     }
 }
 
 pub(crate) async fn measure(bench: &mut Bench, figures: &mut Figures) {
-    let turns = (bench.sizes.lines / (TURN * BATCH)).max(1);
+    let batches = (bench.sizes.lines / (TURNS * BATCH)).max(1);
     let folder = tempfile::tempdir_in(bench.servers.data()).expect("a folder");
-    let measuring = tokio::task::spawn_blocking(move || {
-        let log = AuditLog::open(&folder.path().join("log"), settings()).expect("a log");
-        let (mut ours, mut theirs) = (Side::default(), Side::default());
-        let (mut stager, appender) = log.split();
-        let mut writer = Writing::start(appender);
-        // Used again in every turn, as the writer uses its blocks again.
-        let mut bytes = vec![Vec::new(); TURN];
-        for turn in 0..turns {
-            bytes.iter_mut().for_each(Vec::clear);
-            let messages: Vec<Vec<u8>> = (0..TURN * BATCH).map(|n| message((turn * TURN * BATCH + n) as u64)).collect();
-            let began = Instant::now();
-            append(&mut stager, &mut writer, messages, &mut bytes);
-            ours.turns.push(began.elapsed().as_secs_f64());
-            // A file a turn, about as large as a segment, so that the disk is not filled with what says nothing.
-            let mut plain = File::create(folder.path().join("plain")).expect("a file");
-            let began = Instant::now();
-            for batch in &bytes {
-                plain.write_all(batch).and_then(|()| plain.sync_data()).expect("a plain append");
-            }
-            theirs.turns.push(began.elapsed().as_secs_f64());
-            if turn % 10 == 9 {
-                let done = (turn + 1) * TURN * BATCH;
-                let (ours, theirs) = (ours.rate(turn - 9..turn + 1), theirs.rate(turn - 9..turn + 1));
-                progress(format_args!("    {done} lines: {ours:.0}/s, plain {theirs:.0}/s"));
-            }
-        }
-        let began = Instant::now();
-        writer.end().close().expect("the last checkpoint");
-        // The tree and its last checkpoint belong to what was asked for.
-        if let Some(last) = ours.turns.last_mut() {
-            *last += began.elapsed().as_secs_f64();
-        }
-        drop(folder);
-        (ours, theirs)
-    });
-    let (ours, theirs) = measuring.await.expect("the measurement");
-    let tenth = turns.div_ceil(10);
-    figures.add("i.plain", theirs.rate(0..turns));
-    figures.add("i.log", ours.rate(0..turns));
+    let measuring = tokio::task::spawn_blocking(move || take_turns(folder, batches));
+    let (ours, theirs, folder) = measuring.await.expect("the measurement");
+    bench.audit_log = Some(folder);
+    let (all, tenth) = (0..TURNS, TURNS / 10);
+    figures.add("i.plain", theirs.rate(all.clone()));
+    figures.add("i.fsync", Sorted::new(theirs.flushes.clone()).median());
+    figures.add("i.log", ours.rate(all));
     figures.add("i.first", ours.rate(0..tenth) / theirs.rate(0..tenth));
-    figures.add("i.last", ours.rate(turns - tenth..turns) / theirs.rate(turns - tenth..turns));
+    figures.add("i.last", ours.rate(TURNS - tenth..TURNS) / theirs.rate(TURNS - tenth..TURNS));
     figures.note(
         Part::Append,
         format!(
-            "{} lines in batches of {BATCH}; ours: parsed, hashed, chained, durable, and at the end in a signed checkpoint",
-            turns * TURN * BATCH
+            "{} lines in batches of {BATCH}, {TURNS} turns; ours: parsed, hashed, chained, durable, in the tree, and at \
+             the end of each turn in a signed checkpoint. Compression of closed segments goes on beside both",
+            TURNS * batches * BATCH
         ),
     );
+}
+
+fn take_turns(folder: TempDir, batches: usize) -> (Side, Side, TempDir) {
+    let log = AuditLog::open(&folder.path().join("log"), settings()).expect("a log");
+    let (mut ours, mut theirs) = (Side::default(), Side::default());
+    let (mut stager, appender) = log.split();
+    let mut writer = Writing::start(appender);
+    let mut supply = Supply::new();
+    // Not timed: it warms everything up, and its lines are what the other side writes in all of its turns.
+    let mut lines = Vec::with_capacity(batches);
+    append(&mut stager, &mut writer, supply.messages(batches * BATCH), |block| lines.push(block.bytes().to_vec()));
+    for turn in 0..TURNS {
+        let messages = supply.messages(batches * BATCH);
+        settle(folder.path());
+        let began = Instant::now();
+        append(&mut stager, &mut writer, messages, |_| ());
+        ours.turn(batches, began);
+        let path = folder.path().join("plain");
+        let mut plain = File::create(&path).expect("a file");
+        settle(folder.path());
+        let began = Instant::now();
+        for batch in &lines {
+            plain.write_all(batch).expect("a plain append");
+            let flush = Instant::now();
+            plain.sync_data().expect("fdatasync");
+            theirs.flushes.push(flush.elapsed().as_secs_f64() * 1e3);
+        }
+        theirs.turn(batches, began);
+        std::fs::remove_file(path).expect("a removed file");
+        if turn % OFTEN == OFTEN - 1 {
+            let (done, last) = ((turn + 1) * batches * BATCH, turn + 1 - OFTEN..turn + 1);
+            let (ours, theirs) = (ours.rate(last.clone()), theirs.rate(last));
+            progress(format_args!("    {done} lines: {ours:.0}/s, plain {theirs:.0}/s, {:.2}", ours / theirs));
+        }
+    }
+    writer.end().close().expect("the last checkpoint");
+    (ours, theirs, folder)
+}
+
+/// Nobody begins with what was left to the disk before.
+fn settle(folder: &Path) {
+    rustix::fs::syncfs(File::open(folder).expect("a folder")).expect("a flush");
 }
 
 /// Blocks that go round: one is staged, one waits, one is written.
 const BLOCKS: usize = 3;
 
+/// What the acting half is to do.
+enum Do {
+    Write(Block),
+    Seal,
+}
+
 /// The writer's acting half on a thread of its own.
 struct Writing {
-    blocks: SyncSender<Block>,
+    todo: SyncSender<Do>,
     back: Receiver<Block>,
+    sealed: Receiver<u64>,
     empty: Vec<Block>,
+    lines: u64,
     thread: std::thread::JoinHandle<Appender>,
 }
 
 impl Writing {
     fn start(mut appender: Appender) -> Self {
-        let (blocks, inbox) = sync_channel::<Block>(1);
+        let (todo, inbox) = sync_channel(1);
         let (give_back, back) = sync_channel(BLOCKS);
+        let (seal, sealed) = sync_channel(1);
         let thread = std::thread::spawn(move || {
-            for mut block in inbox {
-                appender.write(&mut block).expect("an append");
-                let _ = give_back.send(block);
+            for next in inbox {
+                match next {
+                    Do::Write(mut block) => {
+                        appender.write(&mut block).expect("an append");
+                        let _ = give_back.send(block);
+                    }
+                    Do::Seal => drop(seal.send(appender.seal().expect("a checkpoint"))),
+                }
             }
             appender
         });
-        Self { blocks, back, empty: std::iter::repeat_with(Block::default).take(BLOCKS).collect(), thread }
+        let empty = std::iter::repeat_with(Block::default).take(BLOCKS).collect();
+        Self { todo, back, sealed, empty, lines: 0, thread }
     }
 
     fn end(self) -> Appender {
-        drop(self.blocks);
+        drop(self.todo);
         self.thread.join().expect("the writer")
     }
 }
 
-/// Appends all messages; returns when the last one is durable. The stored bytes are kept for the other side, in our time.
-fn append(stager: &mut Stager, writing: &mut Writing, messages: Vec<Vec<u8>>, bytes: &mut [Vec<u8>]) {
+/// Appends all messages; returns when every one is durable and in a signed checkpoint.
+fn append(stager: &mut Stager, writing: &mut Writing, messages: Vec<Vec<u8>>, mut look: impl FnMut(&Block)) {
     let mut messages = messages.into_iter();
-    for kept in bytes {
+    while messages.len() > 0 {
         let entries: Vec<Entry> =
             messages.by_ref().take(BATCH).map(|line| Entry::read(line).expect("a line")).collect();
         let mut block = writing.empty.pop().unwrap_or_else(|| writing.back.recv().expect("a block"));
         stager.stage(&entries, &mut block).expect("no I/O");
         assert_eq!(block.lines(), BATCH);
-        kept.extend_from_slice(block.bytes());
-        writing.blocks.send(block).expect("the writer");
+        look(&block);
+        writing.lines += block.lines() as u64;
+        writing.todo.send(Do::Write(block)).expect("the writer");
     }
+    writing.todo.send(Do::Seal).expect("the writer");
+    assert_eq!(writing.sealed.recv().expect("a checkpoint"), writing.lines);
     while writing.empty.len() < BLOCKS {
         writing.empty.push(writing.back.recv().expect("a block"));
     }
-}
-
-fn settings() -> Settings {
-    let name = "bench/audit";
-    Settings::new(name.to_owned(), SigningKey::generate(name).expect("a key"), SEGMENT_BYTES, YEAR)
-}
-
-/// The body of an audit event as a worker renders it.
-fn message(number: u64) -> Vec<u8> {
-    let hash: [u8; 32] = Sha256::digest(number.to_be_bytes()).into();
-    let (mut id, mut cause) = ([0; 16], [0; 16]);
-    id.copy_from_slice(&hash[..16]);
-    cause.copy_from_slice(&hash[16..]);
-    let facts = json!({
-        "dedupe_key": format!("stripe:evt_{}", hex::encode(&hash[..12])),
-        "message_id": Uuid::new_v8(cause),
-        "publisher": "ingress",
-    });
-    let metadata: Map<String, serde_json::Value> = facts.as_object().cloned().unwrap_or_default();
-    let event = AuditEvent {
-        timestamp: Timestamp::new(OffsetDateTime::now_utc()).to_string(),
-        org_id: format!("org_{}", number % TENANTS),
-        actor_id: "webhook:stripe".to_owned(),
-        action: "invoice.payment_succeeded".to_owned(),
-        resource_type: "invoice".to_owned(),
-        resource_id: format!("in_{}", hex::encode(&hash[..12])),
-        metadata,
-        event_id: Uuid::new_v8(id),
-        outcome: "applied".to_owned(),
-        policy_version: hex::encode(hash),
-    };
-    event.render().expect("a line")
 }

@@ -8,6 +8,7 @@ pub(crate) enum Unit {
     PerSecond,
     Millis,
     MiB,
+    MiBPerSecond,
     Count,
 }
 
@@ -17,6 +18,7 @@ impl Unit {
             Self::PerSecond => "/s",
             Self::Millis => "ms",
             Self::MiB => "MiB",
+            Self::MiBPerSecond => "MiB/s",
             Self::Count => "",
         }
     }
@@ -96,8 +98,13 @@ pub(crate) const FIGURES: &[Figure] = &[
     figure("h.audit.peak", Part::Memory, Unit::MiB, "audit worker, highest ever resident"),
     figure("i.log", Part::Append, Unit::PerSecond, "audit messages in memory to durable lines in a tree"),
     figure("i.plain", Part::Append, Unit::PerSecond, "plain append of the same lines, one fdatasync a batch"),
+    figure("i.fsync", Part::Append, Unit::Millis, "fdatasync of one batch of the plain append, p50"),
     figure("i.first", Part::Append, Unit::Count, "the ratio of both over the first tenth"),
     figure("i.last", Part::Append, Unit::Count, "the ratio of both over the last tenth"),
+    figure("j.verify", Part::Verify, Unit::MiBPerSecond, "millrace audit verify of all lines, one processor"),
+    figure("j.openssl", Part::Verify, Unit::MiBPerSecond, "openssl dgst -sha256 of the same files, the same processor"),
+    figure("j.small", Part::Verify, Unit::MiBPerSecond, "millrace audit verify of a tenth of the lines"),
+    figure("j.small.openssl", Part::Verify, Unit::MiBPerSecond, "openssl dgst -sha256 of their files"),
 ];
 
 /// What a figure, or the ratio of two, has to be.
@@ -168,6 +175,9 @@ pub(crate) const MARKS: &[Mark] = &[
     plain("(h): ingress, in MiB", "h.ingress.peak", Bound::Below(64.0)),
     ratio("(i): audit log beside a plain append", "i.log", &["i.plain"], Bound::AtLeast(0.5)),
     ratio("(i): the last tenth of the lines beside the first", "i.last", &["i.first"], Bound::AtLeast(0.9)),
+    ratio("(j): verifying beside openssl, all lines", "j.verify", &["j.openssl"], Bound::AtLeast(0.5)),
+    ratio("(j): verifying beside openssl, a tenth", "j.small", &["j.small.openssl"], Bound::AtLeast(0.5)),
+    ratio("(j): verifying all lines beside a tenth", "j.verify", &["j.small"], Bound::AtLeast(0.9)),
 ];
 
 #[cfg(test)]

@@ -92,6 +92,11 @@ pub(crate) fn open_files() -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(u64::MAX)
 }
 
+/// MiB that anybody may still write below a folder.
+pub(crate) fn free_mib(folder: &Path) -> u64 {
+    rustix::fs::statvfs(folder).map_or(u64::MAX, |found| (found.f_bavail * found.f_frsize) >> 20)
+}
+
 /// What a commit or confirm waits for at least: overwrites blocks of a file one after the other, as a write-ahead log does,
 /// each followed by `fdatasync`.
 pub(crate) fn fsync(folder: &Path, figures: &mut Figures) {

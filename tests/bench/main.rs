@@ -1,6 +1,7 @@
 //! `deploy/bench`: how fast, beside what, on this machine. One file a part; every figure is in [`catalogue`].
 
 mod append;
+mod audit_supply;
 mod audit_watch;
 mod bare;
 mod bed;
@@ -21,6 +22,7 @@ mod percentiles;
 mod publish;
 mod report;
 mod statements;
+mod verify;
 mod worker;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,8 +43,8 @@ use report::{Figures, Report};
 const MISSED: u8 = 1;
 
 /// Programs that the parts start.
-const PROGRAMS: [&str; 5] =
-    ["millrace-ingress", "millrace-billing", "millrace-projects", "millrace-relay", "millrace-audit"];
+const PROGRAMS: [&str; 6] =
+    ["millrace", "millrace-ingress", "millrace-billing", "millrace-projects", "millrace-relay", "millrace-audit"];
 
 /// Why nothing was measured.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,11 @@ enum Missing {
     Server(#[from] millrace_cli::local::LocalError),
     #[error("a process may open {0} files, and (h) needs {1}: raise the limit with ulimit -n")]
     Files(u64, u64),
+    #[error(
+        "(i) and (j) need {needed} MiB below {}, and {free} are free: free some, name a larger place in TMPDIR, or leave \
+         these parts out", place.display()
+    )]
+    Room { place: PathBuf, needed: u64, free: u64 },
 }
 
 /// What all parts measure on.
@@ -60,6 +67,8 @@ struct Bench {
     servers: &'static Servers,
     sizes: Sizes,
     histories: Option<Histories>,
+    /// The log that (i) has written last.
+    audit_log: Option<tempfile::TempDir>,
 }
 
 fn main() -> ExitCode {
@@ -113,7 +122,7 @@ async fn measure(options: &Options) -> Result<Report, Missing> {
     progress("starting a private PostgreSQL and a private RabbitMQ, both with fsync on");
     let servers: &'static Servers = Box::leak(Box::new(Servers::durable().await?));
     bed::with_commit_times(servers).await;
-    let mut bench = Bench { servers, sizes, histories: None };
+    let mut bench = Bench { servers, sizes, histories: None, audit_log: None };
     let machine = Machine::read(servers).await;
     let mut figures = Figures::default();
     for run in 1..=options.runs.get() {
@@ -151,6 +160,7 @@ async fn run_part(part: Part, bench: &mut Bench, figures: &mut Figures) {
         Part::Fairness => fairness::measure(bench, figures).await,
         Part::History => history::measure(bench, figures).await,
         Part::Append => append::measure(bench, figures).await,
+        Part::Verify => verify::measure(bench, figures).await,
         Part::Memory => memory::measure(bench, figures).await,
     }
 }
@@ -165,6 +175,13 @@ fn check(parts: &[Part], sizes: &Sizes) -> Result<(), Missing> {
     let (open, needed) = (machine::open_files(), memory::files(sizes));
     if parts.contains(&Part::Memory) && open < needed {
         return Err(Missing::Files(open, needed));
+    }
+    if parts.iter().any(|part| matches!(part, Part::Append | Part::Verify)) {
+        let place = std::env::temp_dir();
+        let (free, needed) = (machine::free_mib(&place), audit_supply::needed_mib(sizes.lines));
+        if free < needed {
+            return Err(Missing::Room { place, needed, free });
+        }
     }
     Ok(())
 }

@@ -74,6 +74,9 @@ pub(crate) enum Part {
     /// The audit log's writer beside a plain append
     #[value(name = "i")]
     Append,
+    /// The audit log's verifier beside openssl, on one processor
+    #[value(name = "j")]
+    Verify,
 }
 
 impl Part {
@@ -118,7 +121,7 @@ pub(crate) struct Sizes {
     /// Open connections of (h), and commands sent over each.
     pub(crate) open: usize,
     pub(crate) commands_each: usize,
-    /// Lines of (i).
+    /// Lines of (i), and of the larger log of (j).
     pub(crate) lines: usize,
 }
 

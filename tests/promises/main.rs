@@ -3,10 +3,13 @@
 mod access;
 mod adopter;
 mod applied_once;
+mod audit_copies;
 mod audit_crash;
 mod audit_index;
+mod audit_keys;
 mod audit_queue;
 mod audit_reconcile;
+mod audit_retention;
 mod bad_input;
 mod billing_state;
 mod billing_sync;

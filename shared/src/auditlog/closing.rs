@@ -1,10 +1,11 @@
 //! Closed segments: the ledger, the tenants' heads, compression, and what retention drops.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
 
 use super::durable::{Journal, whole_lines};
 use super::fault::{LogFault, io};
@@ -109,6 +110,8 @@ impl Closing {
         let path = self.layout.segment(first);
         let mut reader = Lines::of_file(&path, false)?;
         let (mut hash, mut bytes) = (Sha256::new(), 0);
+        // A tenant's head is its last line: no other has to be hashed.
+        let mut last: HashMap<String, (u64, Vec<u8>)> = HashMap::new();
         let mut times: Option<(Timestamp, Timestamp)> = None;
         for number in 1..=lines {
             let foreign = || LogFault::Foreign { path: path.clone(), line: number };
@@ -118,12 +121,23 @@ impl Closing {
             bytes += line.len() as u64 + 1;
             let fields = Fields::read(line).ok_or_else(foreign)?;
             let position = fields.position.ok_or_else(foreign)?;
-            *self.heads.of(fields.org_id) = Position { prev_hash: leaf(line), ..position };
+            match last.get_mut(fields.org_id) {
+                Some((number, kept)) => {
+                    *number = position.tenant_seq;
+                    kept.clear();
+                    kept.extend_from_slice(line);
+                }
+                None => drop(last.insert(fields.org_id.to_owned(), (position.tenant_seq, line.to_vec()))),
+            }
             let at = fields.timestamp;
             times = Some(times.map_or((at, at), |(oldest, newest)| (oldest.min(at), newest.max(at))));
         }
         let (oldest, newest) = times.ok_or(LogFault::Foreign { path, line: 1 })?;
         let (oldest, newest) = (oldest.to_string(), newest.to_string());
-        Ok(Closed { first, lines, bytes, sha256: hex::encode(hash.finalize()), oldest, newest })
+        for (org, (tenant_seq, line)) in last {
+            *self.heads.of(&org) = Position { tenant_seq, prev_hash: leaf(&line) };
+        }
+        let closed = Some(Timestamp::new(OffsetDateTime::now_utc()).to_string());
+        Ok(Closed { first, lines, bytes, sha256: hex::encode(hash.finalize()), oldest, newest, closed })
     }
 }

@@ -13,6 +13,7 @@ pub struct Entry {
     event_id: Uuid,
     timestamp: Timestamp,
     act: Option<Act>,
+    by_operator: bool,
 }
 
 /// An operator's act that the writer carries out or keeps beyond the line's segment.
@@ -30,8 +31,26 @@ impl Act {
     }
 }
 
-/// Action of the line by which an operator has old segments dropped. Only the operators' own publisher may record it.
+/// Action of the line by which an operator has old segments dropped.
 pub const RETENTION_PRUNED: &str = "retention.pruned";
+
+/// A line in an operator's name, unless it records what became of a message: that names its publisher, whose grant says
+/// whether it may speak for operators. What drops segments is an operator's in any case.
+fn is_by_operator(fields: &Fields<'_>) -> bool {
+    if fields.org_id == TenantId::OPERATOR && fields.action == RETENTION_PRUNED {
+        return true;
+    }
+    fields.actor_id.starts_with("operator:") && !names_publisher(fields.metadata)
+}
+
+fn names_publisher(metadata: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Facts {
+        publisher: Option<String>,
+        message_id: Option<String>,
+    }
+    serde_json::from_str(metadata).is_ok_and(|facts: Facts| facts.publisher.is_some() && facts.message_id.is_some())
+}
 
 impl Entry {
     /// Reads the line's bytes. `None` when a producer would not have rendered them so, or when they leave no room for the
@@ -39,8 +58,9 @@ impl Entry {
     pub fn read(line: Vec<u8>) -> Option<Self> {
         let fields = Fields::read(&line).filter(|fields| fields.position.is_none())?;
         let (org_length, event_id, timestamp) = (fields.org_id.len(), fields.event_id, fields.timestamp);
-        let act = Act::of(&fields);
-        (line.len() <= AuditEvent::LONGEST_RENDERED).then_some(Self { line, org_length, event_id, timestamp, act })
+        let (act, by_operator) = (Act::of(&fields), is_by_operator(&fields));
+        let fits = line.len() <= AuditEvent::LONGEST_RENDERED;
+        fits.then_some(Self { line, org_length, event_id, timestamp, act, by_operator })
     }
 
     /// The tenant.
@@ -59,9 +79,9 @@ impl Entry {
         self.timestamp
     }
 
-    /// What was done, as it stands in the line.
-    pub fn action(&self) -> &str {
-        Fields::read(&self.line).map_or("", |fields| fields.action)
+    /// Is it an operator's own act? Only the operators' publisher may record one.
+    pub fn is_by_operator(&self) -> bool {
+        self.by_operator
     }
 
     pub(super) fn line(&self) -> &[u8] {

@@ -1,7 +1,7 @@
 //! One tenant's lines with proofs, and the proof of one event: complete, signed, and with nothing of other tenants.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
@@ -10,12 +10,15 @@ use uuid::Uuid;
 use super::entry::RETENTION_PRUNED;
 use super::layout::Layout;
 use super::line::Fields;
-use super::note::{Checkpoint, NoteFault, SigningKey, history, open_note};
+use super::note::{Checkpoint, NoteFault, SigningKey, first_end, history, open_note};
 use super::proof::{Manifest, Proof, PublishedFault, published_keys};
 use super::segments::{Lines, SegmentFault, segments};
 use super::tile::{TileFault, Tiles};
 use super::tree::{Hash, consistency, inclusion, leaf};
 use crate::contract::{TenantId, Timestamp};
+
+/// Bytes of the newest checkpoints that an export has: about fourteen thousand of them.
+const MOST_HISTORY: u64 = 4 << 20;
 
 /// Why nothing was exported.
 #[derive(Debug, thiserror::Error)]
@@ -165,10 +168,9 @@ impl Source {
         write(&out.vkeys(), &std::fs::read(&keys).map_err(io("read", &keys))?)
     }
 
-    /// The history with a consistency proof for each of its sizes.
+    /// The newest part of the history, with a consistency proof for each of its sizes.
     fn write_history(&mut self, out: &Layout) -> Result<(), ExportFault> {
-        let path = self.layout.history();
-        let text = std::fs::read_to_string(&path).map_err(io("read", &path))?;
+        let text = newest_notes(&self.layout.history())?;
         let mut file = Created::new(&out.history())?;
         let mut proofs = Created::new(&out.consistency())?;
         let mut last = 0;
@@ -224,6 +226,19 @@ impl Source {
             "the line before the tenant's first one ({before}) was not dropped by retention: run millrace audit verify"
         )))
     }
+}
+
+/// Whole notes from the end of the history: what an export costs must not grow with the age of the log.
+fn newest_notes(path: &Path) -> Result<String, ExportFault> {
+    let mut file = File::open(path).map_err(io("read", path))?;
+    let length = file.metadata().map_err(io("read", path))?.len();
+    let from = length.saturating_sub(MOST_HISTORY);
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(from))
+        .and_then(|_| file.take(MOST_HISTORY).read_to_end(&mut bytes))
+        .map_err(io("read", path))?;
+    let begin = if from == 0 { 0 } else { first_end(&bytes).unwrap_or(bytes.len()) };
+    Ok(String::from_utf8_lossy(&bytes[begin..]).into_owned())
 }
 
 /// The index and the hash of a retention record's line, and the range that it dropped.

@@ -21,6 +21,15 @@ pub enum LogFault {
         /// Why.
         source: std::io::Error,
     },
+    /// Lines are durable, but neither tiles nor checkpoints can be written: no more are taken until they can.
+    #[error(
+        "{lines} lines are under no signed checkpoint, because the disk refuses tiles or checkpoints: make room below \
+         compliance.audit_log_path; until then no line is appended"
+    )]
+    Uncovered {
+        /// How many.
+        lines: u64,
+    },
     /// The thread that held the log died; a new start recovers it.
     #[error("the writer of the audit log died; start the process again")]
     Died,

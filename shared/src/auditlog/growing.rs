@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::abreast::perfect;
 use super::durable;
 use super::fault::{LogFault, io};
 use super::layout::Layout;
 use super::tile::TileId;
-use super::tree::{Frontier, Hash, node};
+use super::tree::{Frontier, Hash};
 
 /// Most folders between the log's own and a tile: a number of a tile has seven groups of digits at most.
 const MOST_GROUPS: usize = 10;
@@ -23,8 +24,12 @@ pub(super) struct Growing {
     size: u64,
     /// The open tile of each level, from the leaves up: less than [`FULL`] hashes.
     open: Vec<Vec<Hash>>,
-    /// Full tiles that are not written yet.
+    /// Full tiles that are not durable yet.
     full: Vec<(TileId, Vec<Hash>)>,
+    /// How many of them have their files.
+    spilled: usize,
+    /// Those files.
+    written: Written,
     /// Partial tiles of the last checkpoint.
     partial: BTreeSet<PathBuf>,
     /// Partial tiles that no checkpoint needs any more, once the next one is written.
@@ -34,8 +39,16 @@ pub(super) struct Growing {
 impl Growing {
     /// The tree at a size whose partial tiles are there.
     pub(super) fn load(layout: Layout, size: u64) -> Result<Self, LogFault> {
-        let mut tree =
-            Self { layout, size, open: Vec::new(), full: Vec::new(), partial: BTreeSet::new(), superseded: Vec::new() };
+        let mut tree = Self {
+            layout,
+            size,
+            open: Vec::new(),
+            full: Vec::new(),
+            spilled: 0,
+            written: Written::default(),
+            partial: BTreeSet::new(),
+            superseded: Vec::new(),
+        };
         let mut count = size;
         while count > 0 {
             let level = tree.open.len();
@@ -66,7 +79,7 @@ impl Growing {
             let mut rest = hashes.as_slice();
             while !rest.is_empty() {
                 let (whole, after) = rest.split_at(1 << rest.len().ilog2());
-                peaks.extend(perfect(whole));
+                peaks.extend(perfect(whole.to_vec()));
                 rest = after;
             }
         }
@@ -87,33 +100,63 @@ impl Growing {
                 return;
             }
             let hashes = std::mem::replace(&mut self.open[place], Vec::with_capacity(FULL));
-            let Some(root) = perfect(&hashes) else { return };
+            let Some(root) = perfect(hashes.clone()) else { return };
             count /= FULL as u64;
             self.full.push((TileId { level, n: count - 1, width: 256 }, hashes));
             hash = root;
         }
     }
 
+    /// Gives full tiles their files ahead of the next checkpoint, which then has less to do. They are not durable yet.
+    pub(super) fn spill(&mut self) -> Result<(), LogFault> {
+        for (tile, hashes) in &self.full[self.spilled..] {
+            self.written.tile(self.layout.tile(tile), hashes)?;
+            self.spilled += 1;
+        }
+        Ok(())
+    }
+
+    /// How many full tiles have no file yet.
+    pub(super) fn unspilled(&self) -> usize {
+        self.full.len() - self.spilled
+    }
+
     /// Writes full tiles and the partial ones of this size, durable when this returns.
     pub(super) fn write(&mut self) -> Result<(), LogFault> {
-        let mut written = Written::default();
-        for (tile, hashes) in &self.full {
-            written.tile(self.layout.tile(tile), hashes)?;
+        match self.write_all() {
+            Ok(partial) => {
+                self.full.clear();
+                self.superseded.extend(self.partial.difference(&partial).cloned());
+                self.partial = partial;
+                self.forget();
+                Ok(())
+            }
+            Err(fault) => {
+                // What a disk has refused once it may have lost: all of it is written again.
+                self.forget();
+                Err(fault)
+            }
         }
+    }
+
+    fn forget(&mut self) {
+        (self.spilled, self.written) = (0, Written::default());
+    }
+
+    fn write_all(&mut self) -> Result<BTreeSet<PathBuf>, LogFault> {
+        self.spill()?;
         let mut partial = BTreeSet::new();
-        for (level, hashes) in self.open.iter().enumerate() {
+        for level in 0..self.open.len() {
+            let hashes = &self.open[level];
             let Some(tile) = self.open_tile(level, hashes.len()) else { continue };
             let path = self.layout.tile(&tile);
             if !self.partial.contains(&path) {
-                written.tile(path.clone(), hashes)?;
+                self.written.tile(path.clone(), hashes)?;
             }
             partial.insert(path);
         }
-        written.sync(self.layout.folder())?;
-        self.full.clear();
-        self.superseded.extend(self.partial.difference(&partial).cloned());
-        self.partial = partial;
-        Ok(())
+        self.written.sync(self.layout.folder())?;
+        Ok(partial)
     }
 
     /// Removes the partial tiles that the newest checkpoint supersedes. What stays behind does no harm.
@@ -132,18 +175,6 @@ impl Growing {
     }
 }
 
-/// Root of a perfect tree over a power of two of hashes.
-fn perfect(hashes: &[Hash]) -> Option<Hash> {
-    let mut level = hashes.to_vec();
-    while level.len() > 1 {
-        for pair in 0..level.len() / 2 {
-            level[pair] = node(&level[2 * pair], &level[2 * pair + 1]);
-        }
-        level.truncate(level.len() / 2);
-    }
-    level.pop()
-}
-
 /// Reads a tile of exactly this width.
 pub(super) fn read_tile(path: &Path, width: usize) -> Result<Vec<Hash>, LogFault> {
     let bytes = durable::read(path)?.filter(|bytes| bytes.len() == 32 * width);
@@ -154,7 +185,7 @@ pub(super) fn read_tile(path: &Path, width: usize) -> Result<Vec<Hash>, LogFault
 }
 
 /// Files that are written and not yet durable.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Written {
     files: Vec<(PathBuf, File)>,
     /// Folders whose names have changed.
@@ -182,7 +213,7 @@ impl Written {
         Ok(())
     }
 
-    fn sync(self, log: &Path) -> Result<(), LogFault> {
+    fn sync(&self, log: &Path) -> Result<(), LogFault> {
         if self.files.len() > Self::FEW {
             let folder = File::open(log).map_err(io("open", log))?;
             return rustix::fs::syncfs(&folder).map_err(|errno| io("flush", log)(errno.into()));

@@ -41,14 +41,22 @@ pub(super) fn heads_file(layout: &Layout) -> PathBuf {
 impl Heads {
     /// A tenant's head, to be moved on: number 0 and a hash of zeros before its first line.
     pub(super) fn of(&mut self, org: &str) -> &mut Position {
-        let place = match self.places.get(org) {
-            Some(place) => *place,
-            None => {
-                self.heads.push(Position::NONE);
-                self.places.insert(org.into(), self.heads.len() - 1);
-                self.heads.len() - 1
-            }
-        };
+        let place = self.place(org);
+        self.at(place)
+    }
+
+    /// Where a tenant's head is, for whoever comes back to it.
+    pub(super) fn place(&mut self, org: &str) -> usize {
+        if let Some(place) = self.places.get(org) {
+            return *place;
+        }
+        self.heads.push(Position::NONE);
+        self.places.insert(org.into(), self.heads.len() - 1);
+        self.heads.len() - 1
+    }
+
+    /// The head at a place that [`Heads::place`] gave.
+    pub(super) fn at(&mut self, place: usize) -> &mut Position {
         &mut self.heads[place]
     }
 

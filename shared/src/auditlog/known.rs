@@ -13,6 +13,11 @@ pub(super) const WINDOW: Duration = Duration::from_secs(24 * 3_600);
 /// How far a producer's clock may be ahead.
 pub(super) const SKEW: Duration = Duration::from_secs(300);
 
+/// Is this time ahead of a clock by more than clocks differ?
+pub(super) fn is_ahead(arose: Timestamp, now: Timestamp) -> bool {
+    arose.moment() > now.moment() + SKEW
+}
+
 /// Event ids are taken from a keyed hash, so they are spread already.
 #[derive(Default)]
 pub(super) struct Spread(u64);
@@ -65,7 +70,7 @@ impl Known {
     /// May this event have a line that is not in memory? A time in the future says nothing about when its line was
     /// written.
     pub(super) fn may_be_older(&self, arose: Timestamp, now: Timestamp) -> bool {
-        self.horizon.is_some_and(|horizon| arose <= horizon) || arose.moment() > now.moment() + SKEW
+        self.horizon.is_some_and(|horizon| arose <= horizon) || is_ahead(arose, now)
     }
 
     /// Forgets what is old enough. All that was written before the old generation began arose before that, as far as

@@ -94,6 +94,11 @@ impl Layout {
         self.0.join("consistency")
     }
 
+    /// Where the tiles of the tree are.
+    pub fn tiles_dir(&self) -> PathBuf {
+        self.0.join("tile")
+    }
+
     /// One tile of the tree.
     pub fn tile(&self, id: &TileId) -> PathBuf {
         self.0.join(id.path())

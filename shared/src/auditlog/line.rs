@@ -117,7 +117,7 @@ impl<'l> Fields<'l> {
 }
 
 /// RFC 3339 in UTC with exactly six digits of fraction, as [`Timestamp`] writes it.
-fn moment(text: &str) -> Option<Timestamp> {
+pub(super) fn moment(text: &str) -> Option<Timestamp> {
     let bytes: &[u8; 27] = text.as_bytes().try_into().ok()?;
     let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (26, b'Z')];
     if marks.iter().any(|(at, mark)| bytes[*at] != *mark) {

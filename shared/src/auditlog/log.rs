@@ -51,7 +51,7 @@ impl AuditLog {
     /// error the same call may be made again.
     ///
     /// # Errors
-    /// [`LogFault::Io`], for instance a full disk; any other ends the writer.
+    /// [`LogFault::Io`], for instance a full disk, and [`LogFault::Uncovered`]; any other ends the writer.
     pub fn append(&mut self, entries: &[Entry]) -> Result<usize, LogFault> {
         // What an earlier call could not write.
         let mut written = self.flush()?;
@@ -66,6 +66,14 @@ impl AuditLog {
             self.appender.write(&mut self.block)?;
         }
         Ok(lines)
+    }
+
+    /// As [`Appender::seal`].
+    ///
+    /// # Errors
+    /// What ended the sealer.
+    pub fn seal(&self) -> Result<u64, LogFault> {
+        self.appender.seal()
     }
 
     /// Both halves, for a writer that stages the next lines while the last ones become durable.
@@ -105,8 +113,9 @@ impl Appender {
     /// Makes a block durable and empties it. After an error it is as it was, and may be written again.
     ///
     /// # Errors
-    /// [`LogFault::Io`], for instance a full disk; any other ends the writer.
+    /// [`LogFault::Io`], for instance a full disk, and [`LogFault::Uncovered`]; any other ends the writer.
     pub fn write(&mut self, block: &mut Block) -> Result<(), LogFault> {
+        self.sealer.admits(self.first + self.lines)?;
         if let Some(first) = block.opens {
             self.open_next(first)?;
             block.opens = None;
@@ -127,6 +136,15 @@ impl Appender {
         let room = Vec::with_capacity(block.leaves.len());
         let grown = Told::Grown(std::mem::replace(&mut block.leaves, room));
         acts.chain([grown]).try_for_each(|told| self.sealer.tell(told))
+    }
+
+    /// Has a checkpoint signed now, and not within the next second. Returns how many lines the newest one covers: all,
+    /// unless the disk refuses.
+    ///
+    /// # Errors
+    /// What ended the sealer.
+    pub fn seal(&self) -> Result<u64, LogFault> {
+        self.sealer.seal()
     }
 
     /// Ends with a checkpoint of every line.

@@ -1,5 +1,6 @@
 //! The audit log's files. No database, no broker: what stands here can be read without a running deployment.
 
+mod abreast;
 mod closer;
 mod closing;
 mod durable;

@@ -21,6 +21,8 @@ const PRIVATE: &str = "PRIVATE+KEY+";
 const SIGNATURE: &str = "\u{2014} ";
 /// What begins the extension line with a checkpoint's time.
 const TIME: &str = "time ";
+/// What begins the one with the hash of the table of keys.
+const KEYS: &str = "keys ";
 
 /// A key is not readable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -275,12 +277,15 @@ pub struct Checkpoint {
     pub root: Hash,
     /// When it was signed.
     pub time: Timestamp,
+    /// Hash of what `vkeys.json` said then; logs of an older version do not sign it.
+    pub keys: Option<Hash>,
 }
 
 impl Checkpoint {
-    /// The note's text: origin, size, root and time, a line each.
+    /// The note's text: origin, size, root, time and keys, a line each.
     pub fn text(&self) -> String {
-        format!("{}\n{}\n{}\n{TIME}{}\n", self.origin, self.size, self.root.to_base64(), self.time)
+        let keys = self.keys.map_or_else(String::new, |keys| format!("{KEYS}{}\n", keys.to_base64()));
+        format!("{}\n{}\n{}\n{TIME}{}\n{keys}", self.origin, self.size, self.root.to_base64(), self.time)
     }
 
     /// The whole note.
@@ -301,9 +306,15 @@ impl Checkpoint {
         let number = size.parse().ok().filter(|number: &u64| number.to_string() == size);
         let size = number.ok_or(NoteFault::Text("its size is no number"))?;
         let root = Hash::from_base64(root).ok_or(NoteFault::Text("its root is no hash"))?;
-        let time = lines.find_map(|line| line.strip_prefix(TIME)).and_then(Timestamp::parse);
+        let extensions: Vec<&str> = lines.collect();
+        let extension = |name| extensions.iter().find_map(|line| line.strip_prefix(name));
+        let time = extension(TIME).and_then(Timestamp::parse);
         let time = time.ok_or(NoteFault::Text("it has no line with its time"))?;
-        Ok(Self { origin, size, root, time })
+        let keys = match extension(KEYS) {
+            Some(keys) => Some(Hash::from_base64(keys).ok_or(NoteFault::Text("its hash of keys is no hash"))?),
+            None => None,
+        };
+        Ok(Self { origin, size, root, time, keys })
     }
 }
 
@@ -342,6 +353,25 @@ pub fn history(text: &str) -> impl Iterator<Item = &str> {
         rest = after.strip_prefix('\n').unwrap_or(after);
         Some(note)
     })
+}
+
+/// Where the first note ends of which these bytes have the end, and the next one begins: behind the empty line that follows
+/// a signature. `None` when there is none.
+pub(super) fn first_end(bytes: &[u8]) -> Option<usize> {
+    let mut line = 0;
+    for feed in memchr::memchr_iter(b'\n', bytes) {
+        if feed == line && line > 0 && is_signature(&bytes[..line - 1]) {
+            return Some(feed + 1);
+        }
+        line = feed + 1;
+    }
+    None
+}
+
+/// Is the last of these lines a signature? One whose beginning is cut off is none.
+fn is_signature(bytes: &[u8]) -> bool {
+    let last = memchr::memrchr(b'\n', bytes).map_or(0, |feed| feed + 1);
+    bytes[last..].starts_with(SIGNATURE.as_bytes())
 }
 
 #[cfg(test)]

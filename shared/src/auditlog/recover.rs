@@ -13,7 +13,7 @@ use super::fault::{LogFault, io};
 use super::growing::Growing;
 use super::heads::{Heads, heads_file};
 use super::keys;
-use super::known::{Known, Looked, WINDOW};
+use super::known::{Known, Looked, WINDOW, is_ahead};
 use super::layout::Layout;
 use super::log::{Appender, cut, open_segment};
 use super::note::{Checkpoint, VerifyingKey, open_note};
@@ -38,11 +38,15 @@ pub(super) fn open(folder: &Path, settings: Settings) -> Result<(Stager, Appende
     let keys = keys::known(&layout, &settings.key)?;
     let newest = newest_checkpoint(&layout, &keys)?;
     let sealed = newest.as_ref().map_or(0, |(checkpoint, _)| checkpoint.size);
+    // The first checkpoint comes before the first tile.
+    if newest.is_none() && layout.tiles_dir().exists() {
+        return Err(LogFault::Damaged { path: layout.checkpoint(), problem: "is missing" });
+    }
     let found = find(&layout, newest.is_some())?;
     let tree = Growing::load(layout.clone(), sealed)?;
     if newest.as_ref().is_some_and(|(checkpoint, _)| tree.root() != Some(checkpoint.root)) {
         return Err(LogFault::Damaged {
-            path: layout.folder().join("tile"),
+            path: layout.tiles_dir(),
             problem: "does not lead to the newest checkpoint's root",
         });
     }
@@ -166,7 +170,7 @@ fn newest_checkpoint(layout: &Layout, keys: &[VerifyingKey]) -> Result<Option<(C
 fn replay(layout: &Layout, found: &Found, sealed: u64, now: Timestamp) -> Result<Replayed, LogFault> {
     let horizon = Timestamp::new(now.moment() - WINDOW);
     let mut known = Known::new(horizon, now);
-    let listed: Vec<Span> = found.ledger.iter().map(span_of).collect();
+    let listed: Vec<Span> = found.ledger.iter().map(|closed| span_of(closed, now)).collect();
     for span in listed.iter().filter(|span| span.first < found.heads_size && span.first >= found.dropped) {
         if span.times.is_some_and(|(_, newest)| newest > horizon) {
             for id in ids_of(layout, span)? {
@@ -200,8 +204,12 @@ fn replay(layout: &Layout, found: &Found, sealed: u64, now: Timestamp) -> Result
     Ok(Replayed { heads, closed_heads, known, spans, leaves, acts })
 }
 
-fn span_of(closed: &Closed) -> Span {
-    Span { first: closed.first, lines: closed.lines, bytes: closed.bytes, times: times_of(closed) }
+fn span_of(closed: &Closed, now: Timestamp) -> Span {
+    let times = times_of(closed);
+    // Every line was there when the segment was closed.
+    let by = closed.closed.as_deref().and_then(Timestamp::parse).unwrap_or(now);
+    let ahead = times.filter(|(_, newest)| is_ahead(*newest, by)).map(|_| by);
+    Span { first: closed.first, lines: closed.lines, bytes: closed.bytes, times, ahead }
 }
 
 fn times_of(closed: &Closed) -> Option<(Timestamp, Timestamp)> {
@@ -227,7 +235,7 @@ impl Start {
             return Err(LogFault::Damaged { path: layout.vkeys(), problem: "is missing" });
         }
         let since = newest.as_ref().map_or(now, |(checkpoint, _)| now.max(checkpoint.time));
-        keys::publish(&layout, &settings.key, since)?;
+        let keys = keys::publish(&layout, &settings.key, since)?;
         for leaf in replayed.leaves {
             tree.push(leaf);
         }
@@ -238,7 +246,11 @@ impl Start {
         cut(&mut file, &path, open.bytes)?;
         let retention = Retention::open(layout.clone(), settings.retention)?;
         let segment_bytes = settings.segment_bytes;
-        let spans: Vec<Span> = found.ledger.iter().map(span_of).chain(replayed.spans.iter().copied()).collect();
+        let listed = found.ledger.iter().map(|closed| span_of(closed, now));
+        let mut spans: Vec<Span> = listed.chain(replayed.spans.iter().copied()).collect();
+        for span in spans.iter_mut().skip(found.ledger.len()) {
+            span.ahead = span.times.filter(|(_, newest)| is_ahead(*newest, now)).map(|_| now);
+        }
         let closed = found.ledger.last().map_or(0, |last| last.first + last.lines);
         if found.heads_size < closed {
             // A crash came between the ledger and the heads.
@@ -253,7 +265,7 @@ impl Start {
         for (index, line) in replayed.acts {
             closer.tell(Word::Act(index, line))?;
         }
-        let sealer: Handle = Sealer::new(settings, layout.clone(), tree, newest, closer)?.start()?;
+        let sealer: Handle = Sealer::new(settings, layout.clone(), (tree, keys), newest, closer)?.start()?;
         let began = open.times.map_or(now, |(_, newest)| newest.min(now));
         let stager = Stager {
             layout: layout.clone(),

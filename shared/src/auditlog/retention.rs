@@ -103,9 +103,11 @@ impl PruneRecord {
     }
 }
 
-/// A time that cannot be read is not old.
+/// Was every line there before the horizon? By its own time, or because the segment was closed by then: a clock that was
+/// ahead keeps nothing for ever. A time that cannot be read is not old.
 fn is_older(segment: &Closed, horizon: OffsetDateTime) -> bool {
-    Timestamp::parse(&segment.newest).is_some_and(|newest| newest.moment() < horizon)
+    let is_before = |text: &str| Timestamp::parse(text).is_some_and(|at| at.moment() < horizon);
+    is_before(&segment.newest) || segment.closed.as_deref().is_some_and(is_before)
 }
 
 fn end(segment: &Closed) -> u64 {

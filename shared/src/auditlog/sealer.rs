@@ -1,6 +1,7 @@
 //! The sealer: a thread beside the writer that grows the tree, signs checkpoints and closes segments, so that neither
 //! signatures nor compression hold a line up.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -20,6 +21,10 @@ use crate::chaos::{Point, pass};
 use crate::contract::Timestamp;
 use crate::telemetry::{chain, fields};
 
+/// Full tiles that get their files together, between two checkpoints.
+const SPILL: usize = 64;
+/// Lines without a checkpoint beyond which the writer waits when the disk refuses tiles or checkpoints.
+pub(super) const MOST_UNCOVERED: u64 = 65_536;
 /// A clock that is behind the newest checkpoint by less than this is waited for.
 const STEP_BACK: Duration = Duration::from_secs(60);
 
@@ -73,6 +78,8 @@ pub(super) enum Told {
     Act(u64, Vec<u8>),
     /// A segment gets no more lines: its first index, and how many it has.
     Closed(u64, u64),
+    /// A checkpoint is wanted now; the answer is how many lines the newest one covers.
+    Seal(Sender<u64>),
     /// The writer ends.
     Stop,
 }
@@ -83,6 +90,7 @@ pub(super) struct Handle {
     told: Sender<Told>,
     fault: Arc<Mutex<Option<LogFault>>>,
     sealed: watch::Receiver<Option<Sealed>>,
+    refused: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -90,6 +98,16 @@ impl Handle {
     /// Tells the thread; it has died when it does not listen.
     pub(super) fn tell(&self, told: Told) -> Result<(), LogFault> {
         self.told.send(told).map_err(|_| self.fault().unwrap_or(LogFault::Died))
+    }
+
+    /// While the disk refuses tiles or checkpoints, only so many lines may be appended that neither covers: what is acked
+    /// has to come under a signature soon.
+    pub(super) fn admits(&self, lines: u64) -> Result<(), LogFault> {
+        if !self.refused.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let uncovered = lines - self.sealed.borrow().as_ref().map_or(0, |sealed| sealed.size);
+        if uncovered > MOST_UNCOVERED { Err(LogFault::Uncovered { lines: uncovered }) } else { Ok(()) }
     }
 
     /// Why the thread ended, once.
@@ -100,6 +118,13 @@ impl Handle {
     /// The newest checkpoint, now and later.
     pub(super) fn sealed(&self) -> watch::Receiver<Option<Sealed>> {
         self.sealed.clone()
+    }
+
+    /// Waits for a checkpoint of everything that was told so far, and says how many lines the newest one covers.
+    pub(super) fn seal(&self) -> Result<u64, LogFault> {
+        let (answer, answered) = channel();
+        self.tell(Told::Seal(answer))?;
+        answered.recv().map_err(|_| self.fault().unwrap_or(LogFault::Died))
     }
 
     /// Waits for the last checkpoint.
@@ -124,9 +149,15 @@ pub(super) struct Sealer {
     layout: Layout,
     tree: Growing,
     history: Journal,
+    /// Hash of the table of keys.
+    keys: Hash,
+    /// The last of the history.
     newest: Option<Checkpoint>,
+    /// The same, while it is not in its place yet.
+    unplaced: Option<Sealed>,
     closer: Closer,
     sealed: watch::Sender<Option<Sealed>>,
+    refused: Arc<AtomicBool>,
 }
 
 impl Sealer {
@@ -134,7 +165,7 @@ impl Sealer {
     pub(super) fn new(
         settings: Settings,
         layout: Layout,
-        tree: Growing,
+        (tree, keys): (Growing, Hash),
         newest: Option<(Checkpoint, String)>,
         closer: Closer,
     ) -> Result<Self, LogFault> {
@@ -145,14 +176,15 @@ impl Sealer {
             note: note.as_str().into(),
         });
         let newest = newest.map(|(checkpoint, _)| checkpoint);
-        Ok(Self { settings, layout, tree, history, newest, closer, sealed: watch::Sender::new(sealed) })
+        let (sealed, refused) = (watch::Sender::new(sealed), Arc::default());
+        Ok(Self { settings, layout, tree, history, keys, newest, unplaced: None, closer, sealed, refused })
     }
 
     /// Starts the thread.
     pub(super) fn start(mut self) -> Result<Handle, LogFault> {
         let (told, inbox) = channel();
         let fault = Arc::new(Mutex::new(None));
-        let (sealed, left) = (self.sealed.subscribe(), Arc::clone(&fault));
+        let (sealed, left, refused) = (self.sealed.subscribe(), Arc::clone(&fault), Arc::clone(&self.refused));
         // A log has a checkpoint from its first moment on.
         self.work(false)?;
         let thread = std::thread::Builder::new().name("audit sealer".to_owned()).spawn(move || {
@@ -161,16 +193,27 @@ impl Sealer {
             }
         });
         let thread = thread.map_err(super::fault::io("start a thread for", std::path::Path::new("checkpoints")))?;
-        Ok(Handle { told, fault, sealed, thread: Some(thread) })
+        Ok(Handle { told, fault, sealed, refused, thread: Some(thread) })
     }
 
     fn run(mut self, inbox: &Receiver<Told>) -> Result<(), LogFault> {
         let mut next = Instant::now() + self.settings.checkpoint_every;
         loop {
             match inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                Ok(Told::Grown(leaves)) => leaves.into_iter().for_each(|leaf| self.tree.push(leaf)),
+                Ok(Told::Grown(leaves)) => {
+                    leaves.into_iter().for_each(|leaf| self.tree.push(leaf));
+                    if self.tree.unspilled() >= SPILL {
+                        // What fails here is tried again for the next checkpoint, which tells of it.
+                        let _ = self.tree.spill();
+                    }
+                }
                 Ok(Told::Act(index, line)) => self.closer.tell(Word::Act(index, line))?,
                 Ok(Told::Closed(first, lines)) => self.closer.tell(Word::Closed(first, lines))?,
+                Ok(Told::Seal(answer)) => {
+                    self.attempt(false)?;
+                    // Whoever asked may be gone.
+                    let _ = answer.send(self.newest.as_ref().map_or(0, |newest| newest.size));
+                }
                 Ok(Told::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     let sealed = self.attempt(true);
                     return sealed.and(self.closer.stop());
@@ -189,9 +232,13 @@ impl Sealer {
     fn attempt(&mut self, last: bool) -> Result<(), LogFault> {
         match self.work(last) {
             Err(fault @ LogFault::Io { .. }) if !last => {
+                self.refused.store(true, Ordering::Relaxed);
                 tracing::error!(error = chain(&fault), "no checkpoint could be written; it is tried again");
             }
-            ended => ended?,
+            ended => {
+                ended?;
+                self.refused.store(false, Ordering::Relaxed);
+            }
         }
         let behind = self.tree.size() - self.newest.as_ref().map_or(0, |newest| newest.size);
         metrics::gauge!(fields::AUDIT_UNSEALED).set(behind as f64);
@@ -199,6 +246,7 @@ impl Sealer {
     }
 
     fn work(&mut self, last: bool) -> Result<(), LogFault> {
+        self.place()?;
         let now = Timestamp::new(OffsetDateTime::now_utc());
         if self.is_due(now, last)? {
             self.seal(now)?;
@@ -224,16 +272,25 @@ impl Sealer {
         self.tree.write()?;
         let root = self.tree.root().ok_or(LogFault::Died)?;
         let time = self.newest.as_ref().map_or(now, |newest| now.max(newest.time));
-        let checkpoint = Checkpoint { origin: self.settings.name.clone(), size: self.tree.size(), root, time };
+        let (origin, size, keys) = (self.settings.name.clone(), self.tree.size(), Some(self.keys));
+        let checkpoint = Checkpoint { origin, size, root, time, keys };
         let note = checkpoint.sign(&self.settings.key);
         self.history.append(format!("{note}\n").as_bytes())?;
         pass(Point::AfterHistory);
-        durable::replace(&self.layout.checkpoint(), note.as_bytes())?;
-        self.tree.sweep();
-        metrics::gauge!(fields::AUDIT_CHECKPOINT_SIZE).set(checkpoint.size as f64);
-        metrics::gauge!(fields::AUDIT_CHECKPOINT_TIME).set(checkpoint.time.unix() as f64);
-        self.sealed.send_replace(Some(Sealed { size: checkpoint.size, time, note: note.into() }));
+        // From here on the next one has to follow it, whatever becomes of the rest.
         self.newest = Some(checkpoint);
+        self.unplaced = Some(Sealed { size, time, note: note.into() });
+        self.place()
+    }
+
+    /// Puts the newest note where whoever reads looks for it.
+    fn place(&mut self) -> Result<(), LogFault> {
+        let Some(sealed) = &self.unplaced else { return Ok(()) };
+        durable::replace(&self.layout.checkpoint(), sealed.note.as_bytes())?;
+        self.tree.sweep();
+        metrics::gauge!(fields::AUDIT_CHECKPOINT_SIZE).set(sealed.size as f64);
+        metrics::gauge!(fields::AUDIT_CHECKPOINT_TIME).set(sealed.time.unix() as f64);
+        self.sealed.send_replace(self.unplaced.take());
         Ok(())
     }
 }

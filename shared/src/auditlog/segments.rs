@@ -12,6 +12,9 @@ use crate::contract::AuditEvent;
 /// Bytes that are read at a time. Large enough for several of the longest lines.
 const BLOCK: usize = 1 << 20;
 
+/// Most lines of one batch: a processor still has them at hand when it comes back to them.
+pub(super) const MOST_TOGETHER: usize = 32;
+
 /// No log has a line behind this index: with any number of lines added it is still a number.
 const LAST: u64 = u64::MAX >> 1;
 
@@ -41,6 +44,9 @@ pub struct Closed {
     pub oldest: String,
     /// Newest timestamp of a line.
     pub newest: String,
+    /// When it was closed, so that every line was there; older versions did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<String>,
 }
 
 /// Why segments cannot be read.
@@ -159,13 +165,15 @@ impl Read for Source {
 pub struct Lines {
     path: PathBuf,
     source: Source,
-    /// The bytes in `start..end` are read and not given out yet. There is always one byte before `start`.
+    /// The bytes in `start..end` are read and not given out yet.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
     ended: bool,
     number: u64,
     torn: usize,
+    /// Where the lines of a batch begin and end.
+    bounds: Vec<(usize, usize)>,
 }
 
 impl std::fmt::Debug for Lines {
@@ -174,10 +182,10 @@ impl std::fmt::Debug for Lines {
     }
 }
 
-/// One line, with a byte before it that is 0: together they are what the leaf hash is made of.
+/// One line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line<'a> {
-    prefixed: &'a [u8],
+    bytes: &'a [u8],
     /// From 1.
     pub number: u64,
 }
@@ -185,12 +193,29 @@ pub struct Line<'a> {
 impl<'a> Line<'a> {
     /// The line without its line feed.
     pub fn bytes(&self) -> &'a [u8] {
-        &self.prefixed[1..]
+        self.bytes
+    }
+}
+
+/// Lines that follow one another, for whoever gets more done with several at once.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    buffer: &'a [u8],
+    bounds: &'a [(usize, usize)],
+    /// Number of the first line.
+    first: u64,
+}
+
+impl<'a> Batch<'a> {
+    /// The end of the file was reached.
+    pub fn is_empty(&self) -> bool {
+        self.bounds.is_empty()
     }
 
-    /// 0 ‖ line: the leaf is the SHA-256 of it.
-    pub fn prefixed(&self) -> &'a [u8] {
-        self.prefixed
+    /// The lines in their order.
+    pub fn lines(&self) -> impl Iterator<Item = Line<'a>> {
+        let (buffer, bounds) = (self.buffer, self.bounds);
+        (self.first..).zip(bounds).map(|(number, (begin, end))| Line { bytes: &buffer[*begin..*end], number })
     }
 }
 
@@ -218,8 +243,17 @@ impl Lines {
         } else {
             Source::Raw(file)
         };
-        let buffer = vec![0; BLOCK + AuditEvent::LONGEST + 2];
-        Ok(Self { path: path.to_owned(), source, buffer, start: 1, end: 1, ended: false, number: 0, torn: 0 })
+        Ok(Self {
+            path: path.to_owned(),
+            source,
+            buffer: vec![0; BLOCK + AuditEvent::LONGEST + 1],
+            start: 0,
+            end: 0,
+            ended: false,
+            number: 0,
+            torn: 0,
+            bounds: Vec::with_capacity(MOST_TOGETHER),
+        })
     }
 
     /// The next whole line.
@@ -227,30 +261,60 @@ impl Lines {
     /// # Errors
     /// [`SegmentFault`].
     pub fn next_line(&mut self) -> Result<Option<Line<'_>>, SegmentFault> {
+        let Some((begin, end)) = self.advance()? else { return Ok(None) };
+        Ok(Some(Line { bytes: &self.buffer[begin..end], number: self.number }))
+    }
+
+    /// The next whole lines: one at least, unless the file has ended, and as many more as are at hand.
+    ///
+    /// # Errors
+    /// [`SegmentFault`].
+    pub fn next_lines(&mut self) -> Result<Batch<'_>, SegmentFault> {
+        let first = self.number + 1;
+        self.bounds.clear();
+        if let Some(bounds) = self.advance()? {
+            self.bounds.push(bounds);
+            while self.bounds.len() < MOST_TOGETHER
+                && let Some(length) = memchr::memchr(b'\n', &self.buffer[self.start..self.end])
+                && length <= AuditEvent::LONGEST
+            {
+                let bounds = self.give(length);
+                self.bounds.push(bounds);
+            }
+        }
+        Ok(Batch { buffer: &self.buffer, bounds: &self.bounds, first })
+    }
+
+    /// Where the next line begins and ends in the buffer, which is filled for it.
+    fn advance(&mut self) -> Result<Option<(usize, usize)>, SegmentFault> {
         let mut searched = self.start;
         loop {
             if let Some(at) = memchr::memchr(b'\n', &self.buffer[searched..self.end]) {
-                let (before, feed) = (self.start - 1, searched + at);
-                if feed - self.start > AuditEvent::LONGEST {
+                let length = searched + at - self.start;
+                if length > AuditEvent::LONGEST {
                     return Err(SegmentFault::TooLong { path: self.path.clone(), line: self.number + 1 });
                 }
-                // The byte before the line is the line feed of the one before, which was given out already.
-                self.buffer[before] = 0;
-                self.start = feed + 1;
-                self.number += 1;
-                return Ok(Some(Line { prefixed: &self.buffer[before..feed], number: self.number }));
-            }
-            if self.ended {
-                self.torn = self.end - self.start;
-                return Ok(None);
-            }
-            if self.end - self.start > AuditEvent::LONGEST {
-                return Err(SegmentFault::TooLong { path: self.path.clone(), line: self.number + 1 });
+                return Ok(Some(self.give(length)));
             }
             let unsearched = self.end - self.start;
+            if self.ended {
+                self.torn = unsearched;
+                return Ok(None);
+            }
+            if unsearched > AuditEvent::LONGEST {
+                return Err(SegmentFault::TooLong { path: self.path.clone(), line: self.number + 1 });
+            }
             self.fill()?;
             searched = self.start + unsearched;
         }
+    }
+
+    /// Steps over a line of this length and its line feed.
+    fn give(&mut self, length: usize) -> (usize, usize) {
+        let begin = self.start;
+        self.start = begin + length + 1;
+        self.number += 1;
+        (begin, begin + length)
     }
 
     /// Bytes behind the last line feed, once [`Lines::next_line`] has ended: a line that was not written whole.
@@ -269,9 +333,8 @@ impl Lines {
     }
 
     fn fill(&mut self) -> Result<(), SegmentFault> {
-        self.buffer.copy_within(self.start..self.end, 1);
-        self.end = 1 + self.end - self.start;
-        self.start = 1;
+        self.buffer.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
         let room = self.end + BLOCK;
         let read = loop {
             match self.source.read(&mut self.buffer[self.end..room]) {

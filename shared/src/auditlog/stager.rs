@@ -6,14 +6,15 @@ use std::collections::HashSet;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::abreast::{ABREAST, leaves};
 use super::entry::Entry;
 use super::fault::LogFault;
 use super::heads::Heads;
-use super::known::{Ids, Known, Looked};
+use super::known::{Ids, Known, Looked, WINDOW, is_ahead};
 use super::layout::Layout;
-use super::line::{Fields, Position, splice};
+use super::line::{Fields, splice};
 use super::segments::{Lines, SegmentFault};
-use super::tree::{Hash, leaf};
+use super::tree::Hash;
 use crate::contract::Timestamp;
 
 /// Lines that are to be written together, and durable together.
@@ -50,11 +51,13 @@ pub(super) struct Span {
     pub(super) bytes: u64,
     /// Oldest and newest; a segment without lines has none.
     pub(super) times: Option<(Timestamp, Timestamp)>,
+    /// When its last line was written, if a line came before its own time: its id may be forgotten when that time comes.
+    pub(super) ahead: Option<Timestamp>,
 }
 
 impl Span {
     pub(super) fn new(first: u64) -> Self {
-        Self { first, lines: 0, bytes: 0, times: None }
+        Self { first, lines: 0, bytes: 0, times: None, ahead: None }
     }
 
     pub(super) fn add(&mut self, at: Timestamp, bytes: u64) {
@@ -98,10 +101,23 @@ impl Stager {
             block.opens = Some(next);
         }
         block.first = self.next();
-        for entry in entries {
-            if !written.contains(&entry.event_id()) && self.known.insert(entry.event_id()) {
-                self.add(entry, block);
+        // By itself, so that a processor can look for many ids at once: each is somewhere else in memory.
+        let is_new = |entry: &&Entry| !written.contains(&entry.event_id()) && self.known.insert(entry.event_id());
+        let new: Vec<&Entry> = entries.iter().filter(is_new).collect();
+        let ahead = new.iter().any(|entry| is_ahead(entry.timestamp(), now));
+        let mut wave: Vec<(&Entry, usize)> = Vec::with_capacity(ABREAST);
+        for entry in new {
+            let head = self.heads.place(entry.org_id());
+            // A line holds the hash of its tenant's line before.
+            if wave.len() == ABREAST || wave.iter().any(|(_, other)| *other == head) {
+                self.add(&wave, block);
+                wave.clear();
             }
+            wave.push((entry, head));
+        }
+        self.add(&wave, block);
+        if let Some(open) = self.spans.last_mut().filter(|open| ahead || open.ahead.is_some()) {
+            open.ahead = Some(now);
         }
         Ok(())
     }
@@ -116,37 +132,52 @@ impl Stager {
         open.lines > 0 && (open.bytes >= self.segment_bytes || now.moment().to_julian_day() > self.day)
     }
 
-    fn add(&mut self, entry: &Entry, block: &mut Block) {
-        let head = self.heads.of(entry.org_id());
-        let position = Position { tenant_seq: head.tenant_seq + 1, prev_hash: head.prev_hash };
-        let begin = block.bytes.len();
-        splice(entry.line(), &position, &mut block.bytes);
-        let hash = leaf(&block.bytes[begin..]);
-        *head = Position { tenant_seq: position.tenant_seq, prev_hash: hash };
-        if entry.act().is_some() {
-            block.acts.push((block.first + block.leaves.len() as u64, block.bytes[begin..].to_vec()));
+    /// Adds lines of different tenants, each with the place of its tenant's head.
+    fn add(&mut self, wave: &[(&Entry, usize)], block: &mut Block) {
+        let (mut bounds, first) = ([(0, 0); ABREAST], block.leaves.len());
+        for ((entry, head), bounds) in wave.iter().zip(&mut bounds) {
+            let head = self.heads.at(*head);
+            head.tenant_seq += 1;
+            let begin = block.bytes.len();
+            splice(entry.line(), head, &mut block.bytes);
+            *bounds = (begin, block.bytes.len());
+            block.bytes.push(b'\n');
         }
-        block.bytes.push(b'\n');
-        block.leaves.push(hash);
-        if let Some(open) = self.spans.last_mut() {
-            open.add(entry.timestamp(), (block.bytes.len() - begin) as u64);
+        let lines = bounds.map(|(begin, end)| &block.bytes[begin..end]);
+        leaves(&lines[..wave.len()], &mut block.leaves);
+        for (place, (entry, head)) in wave.iter().enumerate() {
+            self.heads.at(*head).prev_hash = block.leaves[first + place];
+            if entry.act().is_some() {
+                block.acts.push((block.first + (first + place) as u64, lines[place].to_vec()));
+            }
+            if let Some(open) = self.spans.last_mut() {
+                open.add(entry.timestamp(), lines[place].len() as u64 + 1);
+            }
         }
     }
 
     /// Which of the events that are too old for the memory stand in a segment of their time. One reading a segment.
     fn search(&mut self, entries: &[Entry], now: Timestamp) -> Result<HashSet<Uuid>, LogFault> {
-        let wanted: Vec<&Entry> = entries
-            .iter()
-            .filter(|entry| self.known.may_be_older(entry.timestamp(), now) && !self.known.contains(entry.event_id()))
-            .collect();
+        let (closed, open) = self.spans.split_at(self.spans.len().saturating_sub(1));
+        // What was written since then is in memory.
+        let is_forgotten = |span: &Span| span.ahead.is_some_and(|by| now.moment() - by.moment() >= WINDOW);
+        let ahead: Vec<&Span> = closed.iter().filter(|span| is_forgotten(span)).collect();
+        let may_be_older = |entry: &Entry| {
+            let at = entry.timestamp();
+            self.known.may_be_older(at, now) || ahead.iter().any(|span| span.covers(at))
+        };
+        let wanted: Vec<&Entry> =
+            entries.iter().filter(|entry| may_be_older(entry) && !self.known.contains(entry.event_id())).collect();
         let mut written = HashSet::new();
         if wanted.is_empty() {
             return Ok(written);
         }
-        let (closed, open) = self.spans.split_at(self.spans.len().saturating_sub(1));
         for (span, is_open) in closed.iter().map(|span| (span, false)).chain(open.iter().map(|span| (span, true))) {
-            let here: Vec<Uuid> =
-                wanted.iter().filter(|entry| span.covers(entry.timestamp())).map(|entry| entry.event_id()).collect();
+            let is_here = |entry: &&&Entry| {
+                let at = entry.timestamp();
+                span.covers(at) && (is_forgotten(span) || self.known.may_be_older(at, now))
+            };
+            let here: Vec<Uuid> = wanted.iter().filter(is_here).map(|entry| entry.event_id()).collect();
             if here.is_empty() {
                 continue;
             }

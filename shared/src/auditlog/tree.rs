@@ -7,6 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
+use super::abreast;
+
 /// A SHA-256 hash of the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Hash(pub [u8; 32]);
@@ -50,10 +52,7 @@ pub fn leaf(line: &[u8]) -> Hash {
 
 /// The node above two others: SHA-256(0x01 ‖ left ‖ right).
 pub fn node(left: &Hash, right: &Hash) -> Hash {
-    let mut bytes = [1; 65];
-    bytes[1..33].copy_from_slice(&left.0);
-    bytes[33..].copy_from_slice(&right.0);
-    Hash(Sha256::digest(bytes).into())
+    abreast::node(left, right)
 }
 
 /// The root of a tree without leaves: SHA-256 of nothing.
@@ -91,15 +90,32 @@ impl Frontier {
 
     /// Appends a leaf.
     pub fn push(&mut self, leaf: Hash) {
-        let mut hash = leaf;
-        // Every trailing one of the size is a complete subtree that the new leaf completes to a larger one.
-        for _ in 0..self.size.trailing_ones() {
+        self.join(leaf, 0);
+    }
+
+    /// Appends leaves, of which whole subtrees cost less than one leaf after another.
+    pub fn extend(&mut self, mut leaves: &[Hash]) {
+        while let Some(most) = leaves.len().checked_ilog2() {
+            let level = self.size.trailing_zeros().min(most);
+            let (here, after) = leaves.split_at(1 << level);
+            if let Some(root) = abreast::perfect(here.to_vec()) {
+                self.join(root, level);
+            }
+            leaves = after;
+        }
+    }
+
+    /// Appends a complete subtree, which may stand at this place.
+    fn join(&mut self, root: Hash, level: u32) {
+        let mut hash = root;
+        // Every trailing one of the size is a complete subtree that the new one completes to a larger one.
+        for _ in 0..(self.size >> level).trailing_ones() {
             if let Some(left) = self.peaks.pop() {
                 hash = node(&left, &hash);
             }
         }
         self.peaks.push(hash);
-        self.size += 1;
+        self.size += 1 << level;
     }
 
     /// The root of the whole tree.

@@ -1,8 +1,8 @@
 //! Which messages of the audit queue may become lines.
 
 use millrace::amqp::Delivered;
-use millrace::auditlog::{Entry, RETENTION_PRUNED};
-use millrace::contract::{Keyring, MessageType, TenantId};
+use millrace::auditlog::Entry;
+use millrace::contract::{Keyring, MessageType};
 use millrace::telemetry::fields;
 
 /// The publisher of operators' acts.
@@ -43,7 +43,7 @@ fn entry(delivered: &Delivered, keyring: &Keyring) -> Result<Entry, &'static str
     if !(same_tenant && same_event) {
         return Err("contradiction");
     }
-    // A worker's key must not drop segments or lift holds.
-    let operators = entry.org_id() == TenantId::OPERATOR && entry.action() == RETENTION_PRUNED;
-    if operators && opened.publisher.name.as_str() != OPERATOR { Err("not_operators") } else { Ok(entry) }
+    // A worker's key must not act in an operator's name: drop segments, lift holds, close tenants.
+    let stolen = entry.is_by_operator() && opened.publisher.name.as_str() != OPERATOR;
+    if stolen { Err("not_operators") } else { Ok(entry) }
 }

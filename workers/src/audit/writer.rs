@@ -21,7 +21,7 @@ impl Writer {
         tokio::task::spawn_blocking(move || log.close()).await.map_err(|_| LogFault::Died)?
     }
 
-    /// Appends, waiting as long as the disk refuses. False when the drain began before it could be done.
+    /// Appends, waiting as long as the disk refuses lines, or what covers them. False when the drain began before it could be done.
     pub(super) async fn write(&mut self, entries: Vec<Entry>, drain: &Drain) -> Result<bool, LogFault> {
         let mut delays = RetrySchedule::connections().delays();
         let mut entries = entries;
@@ -38,7 +38,7 @@ impl Writer {
                     metrics::counter!(fields::AUDIT_LINES).increment(written as u64);
                     return Ok(true);
                 }
-                Err(fault @ LogFault::Io { .. }) => {
+                Err(fault @ (LogFault::Io { .. } | LogFault::Uncovered { .. })) => {
                     tracing::error!(error = chain(&fault), "the audit log waits");
                 }
                 Err(fault) => return Err(fault),

@@ -21,6 +21,7 @@ fn checkpoint() -> Checkpoint {
         size: 1_048_576,
         root: Hash([7; 32]),
         time: Timestamp::parse("2026-09-27T23:59:59.000001Z").unwrap(),
+        keys: None,
     }
 }
 
@@ -128,4 +129,18 @@ proptest! {
             prop_assert_eq!(open_note(&changed, &[key.verifying()]).is_ok(), changed == note);
         }
     }
+}
+
+#[test]
+fn the_first_whole_note_is_found_wherever_the_text_was_cut() {
+    let (first, second) = (checkpoint().sign(&key("a")), checkpoint().sign(&key("b")));
+    let text = format!("{first}\n{second}\n");
+    for cut in 0..first.len() {
+        let rest = &text.as_bytes()[cut..];
+        let end = first_end(rest).unwrap();
+        let signature = first.rfind(SIGNATURE).unwrap();
+        let begins = if cut <= signature { format!("{second}\n") } else { String::new() };
+        assert_eq!(std::str::from_utf8(&rest[end..]).unwrap(), begins, "{cut}");
+    }
+    assert_eq!(first_end(second.as_bytes()), None);
 }

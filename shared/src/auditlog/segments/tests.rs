@@ -1,17 +1,27 @@
 use proptest::prelude::*;
 
-use super::super::tree::leaf;
 use super::*;
 
 fn read(path: &Path, compressed: bool) -> (Vec<Vec<u8>>, usize) {
     let mut lines = Lines::of_file(path, compressed).unwrap();
     let mut all = Vec::new();
     while let Some(line) = lines.next_line().unwrap() {
-        assert_eq!(line.prefixed()[0], 0);
-        use sha2::Digest;
-        assert_eq!(leaf(line.bytes()).0, <[u8; 32]>::from(sha2::Sha256::digest(line.prefixed())));
         all.push(line.bytes().to_vec());
+        assert_eq!(line.number, all.len() as u64);
     }
+    let mut batches = Lines::of_file(path, compressed).unwrap();
+    let mut together = Vec::new();
+    loop {
+        let batch = batches.next_lines().unwrap();
+        if batch.is_empty() {
+            break;
+        }
+        for line in batch.lines() {
+            together.push(line.bytes().to_vec());
+            assert_eq!(line.number, together.len() as u64);
+        }
+    }
+    assert_eq!((&together, batches.torn(), batches.number()), (&all, lines.torn(), lines.number()));
     (all, lines.torn())
 }
 
@@ -65,6 +75,7 @@ fn the_ledger_forgets_a_torn_line_and_names_a_wrong_one() {
     let layout = Layout::new(folder.path());
     assert_eq!(ledger(&layout).unwrap(), []);
     let closed = Closed {
+        closed: None,
         first: 0,
         lines: 3,
         bytes: 9,

@@ -1,7 +1,9 @@
 //! The writer's files, from the outside: what is there after each thing that can happen.
 
+mod ahead;
 mod faults;
 mod lines;
+mod refusals;
 mod segments;
 
 use std::path::{Path, PathBuf};

@@ -171,3 +171,16 @@ proptest! {
         prop_assert!(!verify_consistency(n as u64, m as u64, &new, &old, &proof));
     }
 }
+
+proptest! {
+    #[test]
+    fn a_tree_grows_alike_by_leaves_and_by_runs_of_them(runs in prop::collection::vec(0..700_usize, 0..6)) {
+        let (mut one_by_one, mut by_runs) = (Frontier::empty(), Frontier::empty());
+        for run in runs {
+            let leaves: Vec<Hash> = (0..run).map(|n| leaf(&n.to_be_bytes())).collect();
+            leaves.iter().for_each(|leaf| one_by_one.push(*leaf));
+            by_runs.extend(&leaves);
+            prop_assert_eq!(&one_by_one, &by_runs);
+        }
+    }
+}

@@ -165,8 +165,10 @@ impl Bundle<'_> {
                 &self.signed.root,
                 hashes.unwrap_or_default(),
             );
-            let in_order =
-                last.as_ref().is_none_or(|last| last.size <= checkpoint.size && last.time <= checkpoint.time);
+            let in_order = last.as_ref().is_none_or(|last| {
+                let strips = last.keys.is_some() && checkpoint.keys.is_none();
+                last.size <= checkpoint.size && last.time <= checkpoint.time && !strips
+            });
             if !goes_on || !in_order {
                 let text =
                     format!("the checkpoint of size {} is not proved to be the beginning of this log", checkpoint.size);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::line;
 use crate::contract::Timestamp;
 
 /// Longer than the hourly heartbeat and a restart.
@@ -59,5 +60,5 @@ impl Clock {
 }
 
 fn moment(bytes: &[u8]) -> Option<Timestamp> {
-    std::str::from_utf8(bytes).ok().and_then(Timestamp::parse)
+    std::str::from_utf8(bytes).ok().and_then(line::moment)
 }

@@ -8,6 +8,7 @@ mod checkpoints;
 mod clock;
 mod diff;
 mod fault;
+mod growth;
 mod ids;
 mod log;
 mod pass;

@@ -1,12 +1,11 @@
 //! One file of lines against the tree.
 
-use super::super::segments::{Lines, Segment};
+use super::super::abreast::leaves;
+use super::super::segments::{Batch, Lines, MOST_TOGETHER, Segment};
 use super::super::tree::Hash;
 use super::diff::{Difference, Place, difference};
 use super::pass::Pass;
 use super::{Fault, Finding, VerifyFault};
-
-use sha2::{Digest, Sha256};
 
 /// Lines between two words about progress.
 const OFTEN: u64 = 1 << 14;
@@ -19,29 +18,31 @@ pub(super) fn read(
     told: &mut dyn FnMut(u64),
 ) -> Result<(), VerifyFault> {
     let mut lines = Lines::open(segment)?;
-    let mut since = 0;
+    let (mut since, mut hashes) = (0, Vec::with_capacity(MOST_TOGETHER));
     let broken = loop {
-        let line = match lines.next_line() {
-            Ok(Some(line)) => line,
-            Ok(None) => break None,
+        let batch = match lines.next_lines() {
+            Ok(batch) if batch.is_empty() => break None,
+            Ok(batch) => batch,
             Err(fault) => break Some(with_cause(&fault)),
         };
-        let index = segment.first + line.number - 1;
-        let hash = Hash(Sha256::digest(line.prefixed()).into());
-        since += line.bytes().len() as u64 + 1;
-        if line.number.is_multiple_of(OFTEN) {
-            told(std::mem::take(&mut since));
+        leaves_of(&batch, &mut hashes);
+        for (line, hash) in batch.lines().zip(hashes.drain(..)) {
+            let index = segment.first + line.number - 1;
+            since += line.bytes().len() as u64 + 1;
+            if line.number.is_multiple_of(OFTEN) {
+                told(std::mem::take(&mut since));
+            }
+            let place = (segment.path.as_path(), line.number);
+            if end.is_none() && index >= pass.covered {
+                pass.uncovered(line.bytes(), index, hash, place)?;
+                continue;
+            }
+            let tile = pass.leaf(index);
+            if end.is_some_and(|end| index >= end) || tile.is_some_and(|tile| tile != hash) {
+                return differing(pass, segment, line.number - 1, end);
+            }
+            pass.take(line.bytes(), hash, tile, place)?;
         }
-        let place = (segment.path.as_path(), line.number);
-        if end.is_none() && index >= pass.covered {
-            pass.uncovered(line.bytes(), index, hash, place)?;
-            continue;
-        }
-        let tile = pass.leaf(index);
-        if end.is_some_and(|end| index >= end) || tile.is_some_and(|tile| tile != hash) {
-            return differing(pass, segment, line.number - 1, end);
-        }
-        pass.take(line.bytes(), hash, tile, place)?;
     };
     told(since);
     let reached = segment.first + lines.number();
@@ -140,15 +141,27 @@ fn trailing(found: &Difference, tree: &[Hash]) -> usize {
     if ends { found.lines.len() - known } else { 0 }
 }
 
+/// Appends the leaf of every line of a batch.
+fn leaves_of(batch: &Batch<'_>, into: &mut Vec<Hash>) {
+    let mut lines: [&[u8]; MOST_TOGETHER] = [&[]; MOST_TOGETHER];
+    let mut count = 0;
+    for (line, place) in batch.lines().zip(&mut lines) {
+        *place = line.bytes();
+        count += 1;
+    }
+    leaves(&lines[..count], into);
+}
+
 fn hashes(segment: &Segment, skip: u64) -> Result<Vec<Hash>, VerifyFault> {
     let mut lines = Lines::open(segment)?;
     let mut hashes = Vec::new();
     // What cannot be read ends the file here; the comparison shows what is missing.
-    while let Ok(Some(line)) = lines.next_line() {
-        if line.number > skip {
-            hashes.push(Hash(Sha256::digest(line.prefixed()).into()));
-        }
+    while let Ok(batch) = lines.next_lines()
+        && !batch.is_empty()
+    {
+        leaves_of(&batch, &mut hashes);
     }
+    hashes.drain(..hashes.len().min(skip as usize));
     Ok(hashes)
 }
 

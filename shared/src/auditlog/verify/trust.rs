@@ -1,4 +1,5 @@
-//! Whose signatures count: the log's keys with the time in which each is valid, and witnesses.
+//! Whose signatures count: the log's keys with the time in which each is valid, as the checkpoints themselves sign it, and
+//! witnesses.
 //!
 //! A policy file has the form of <https://c2sp.org/tlog-policy>: `log <vkey>`, `witness <name> <vkey>`,
 //! `group <name> <all|any|number> <members…>` and `quorum <name|none>`, a line each.
@@ -7,10 +8,11 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use ed25519_dalek::Signature;
-use serde::Deserialize;
 
+use super::super::keys::{Validity, table_hash};
 use super::super::layout::Layout;
 use super::super::note::{Checkpoint, NoteFault, VerifyingKey, key_id, open_signed, split_note};
+use super::super::tree::Hash;
 use super::{Fault, Finding, VerifyFault};
 use crate::contract::Timestamp;
 
@@ -132,23 +134,26 @@ impl Witness {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// A key's time, and the hash of the table that checkpoints sign in it.
+#[derive(Debug)]
 struct Entry {
     vkey: String,
-    from: Timestamped,
-    until: Option<Timestamped>,
+    from: Timestamp,
+    until: Option<Timestamp>,
+    table: Hash,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct Timestamped(Timestamp);
-
-impl TryFrom<String> for Timestamped {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Timestamp::parse(&text).map(Self).ok_or("not a time")
-    }
+/// `None` when a time is none.
+fn entries(table: &[Validity]) -> Option<Vec<Entry>> {
+    let entry = |(place, key): (usize, &Validity)| {
+        let until = match &key.until {
+            Some(until) => Some(Timestamp::parse(until)?),
+            None => None,
+        };
+        let from = Timestamp::parse(&key.from)?;
+        Some(Entry { vkey: key.vkey.clone(), from, until, table: table_hash(&table[..=place]) })
+    };
+    table.iter().enumerate().map(entry).collect()
 }
 
 /// The keys that count.
@@ -164,13 +169,13 @@ impl Trust {
     /// The policy's keys, else those of `vkeys.json`; and from there when each was valid.
     pub(super) fn of(layout: &Layout, policy: &Policy) -> Result<Self, VerifyFault> {
         let path = layout.vkeys();
-        let valid: Vec<Entry> = match std::fs::read(&path) {
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|fault| VerifyFault::Keys { path, what: fault.to_string() })?
-            }
+        let table: Vec<Validity> = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|fault| VerifyFault::Keys { path: path.clone(), what: fault.to_string() })?,
             Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(source) => return Err(VerifyFault::Io { path, source }),
         };
+        let valid = entries(&table).ok_or_else(|| VerifyFault::Keys { path, what: "a time is none".to_owned() })?;
         let outside = !policy.logs.is_empty();
         let keys = if outside {
             policy.logs.clone()
@@ -202,15 +207,22 @@ impl Trust {
         let vkey = key.to_string();
         let mut spans = self.valid.iter().filter(|entry| entry.vkey == vkey).peekable();
         let known = spans.peek().is_some();
-        let within = |entry: &Entry| {
-            entry.from.0 <= checkpoint.time && entry.until.as_ref().is_none_or(|until| checkpoint.time <= until.0)
-        };
+        let within =
+            |entry: &Entry| entry.from <= checkpoint.time && entry.until.is_none_or(|until| checkpoint.time <= until);
         if known && !spans.any(within) {
             let text = format!(
                 "the checkpoint of {} was signed at {}, when its key {} was not the log's: distrust it",
                 checkpoint.size,
                 checkpoint.time,
                 hex::encode(key.id())
+            );
+            return Err(Box::new(Finding::new(Fault::KeyNotValid, text).file(place)));
+        }
+        let says_so = |signed| self.valid.iter().any(|entry| entry.vkey == vkey && entry.table == signed);
+        if checkpoint.keys.is_some_and(|signed| !says_so(signed)) {
+            let text = format!(
+                "the checkpoint of {} signs another table of keys than vkeys.json has: restore that file from a copy",
+                checkpoint.size
             );
             return Err(Box::new(Finding::new(Fault::KeyNotValid, text).file(place)));
         }
@@ -223,7 +235,6 @@ mod tests {
     use ed25519_dalek::Signer;
 
     use super::super::super::note::SigningKey;
-    use super::super::super::tree::Hash;
     use super::*;
 
     fn witness(name: &str, seed: u8) -> (String, ed25519_dalek::SigningKey) {
@@ -249,7 +260,7 @@ mod tests {
     fn a_quorum_counts_only_cosignatures_that_fit() {
         let log = SigningKey::generate("log").unwrap();
         let time = Timestamp::from_unix(1_790_000_000).unwrap();
-        let note = Checkpoint { origin: "log".to_owned(), size: 1, root: Hash([1; 32]), time }.sign(&log);
+        let note = Checkpoint { origin: "log".to_owned(), size: 1, root: Hash([1; 32]), time, keys: None }.sign(&log);
         let ((w1, k1), (w2, k2)) = (witness("w1.example", 1), witness("w2.example", 2));
         let text = format!(
             "# ours\nlog {}\nwitness a {w1}\nwitness b {w2}\ngroup both all a b\nquorum both\n",

@@ -156,7 +156,8 @@ fn remove_tile(_: &Bed, layout: &Layout) -> Expected {
 fn swap_checkpoint(_: &Bed, layout: &Layout) -> Expected {
     let other = SigningKey::generate("other.example/audit").unwrap();
     let time = Timestamp::from_unix(1_790_000_000).unwrap();
-    let note = Checkpoint { origin: "other.example/audit".to_owned(), size: 5, root: Hash([1; 32]), time }.sign(&other);
+    let note = Checkpoint { origin: "other.example/audit".to_owned(), size: 5, root: Hash([1; 32]), time, keys: None }
+        .sign(&other);
     replace(&layout.checkpoint(), note.as_bytes());
     fault(Fault::UnknownKey)
 }
@@ -236,15 +237,17 @@ const ATTACKS: [(&str, Attack); 18] = [
     ("forge a retention record", forge_retention),
 ];
 
-fn hold(name: &str, report: &Report, expected: &Expected) {
+/// Says what was found, where and how soon, and holds it to what had to be.
+fn hold(bed: &Bed, name: &str, report: &Report, expected: &Expected) {
     let first = report.findings.iter().find(|finding| Some(finding.fault) == expected.fault);
-    let _ = writeln!(
-        std::io::stdout(),
-        "{name:40} exit {} {:20} {}",
-        report.exit,
-        report.fault().map_or("valid", Fault::name),
-        first.map_or_else(String::new, |f| format!("{:?}..{:?} line {:?} in {:?}", f.index, f.to, f.line, f.file))
-    );
+    let place = first.map_or_else(String::new, |first| {
+        let file = first.file.as_deref().and_then(|file| Path::new(file).file_name()).unwrap_or_default();
+        let line = first.line.map_or_else(String::new, |line| format!(":{line}"));
+        let range = first.index.zip(first.to).map_or_else(String::new, |(from, to)| format!(" lines [{from}, {to})"));
+        format!("{}{line}{range}", file.display())
+    });
+    let (fault, seconds) = (report.fault().map_or("valid", Fault::name), bed.took.get().as_secs_f64());
+    let _ = writeln!(std::io::stdout(), "{name:50} {} {fault:21} {seconds:6.2} s  {place}", report.exit);
     assert_eq!((report.fault(), report.exit), (expected.fault, expected.exit), "{name}: {:#?}", report.findings);
     if let Some(index) = expected.index {
         let first = first.expect("the finding");
@@ -259,14 +262,14 @@ fn hold(name: &str, report: &Report, expected: &Expected) {
 fn every_attack_is_named_with_its_place_and_the_rest_is_still_confirmed() {
     let bed = Bed::new(size());
     let sound = bed.verify(&bed.log(), Some(bed.old_checkpoint()));
-    hold("nothing", &sound, &valid());
+    hold(&bed, "nothing", &sound, &valid());
     assert_eq!(sound.entries, Counts { verified: bed.lines, ..Counts::default() });
     assert_eq!((sound.sequences, sound.since), (TENANTS, Against::Consistent(bed.lines / 2)));
     for (name, attack) in ATTACKS {
         let (folder, layout) = bed.copy();
         let expected = attack(&bed, &layout);
         let report = bed.verify(folder.path(), None);
-        hold(name, &report, &expected);
+        hold(&bed, name, &report, &expected);
         let one_place =
             [Fault::LineAltered, Fault::LineMissing, Fault::LineInserted, Fault::LineMoved, Fault::TileAltered];
         if report.fault().is_some_and(|fault| one_place.contains(&fault)) {
@@ -278,13 +281,13 @@ fn every_attack_is_named_with_its_place_and_the_rest_is_still_confirmed() {
 
 #[test]
 fn a_rollback_of_log_and_checkpoint_is_seen_from_outside_alone() {
-    let bed = Bed::new(size().min(20_000));
+    let bed = Bed::new(size());
     let newest = std::fs::read_to_string(Layout::new(bed.log()).checkpoint()).unwrap();
     let unseen = bed.verify(&bed.old(), None);
-    hold("rollback, nothing kept outside", &unseen, &valid());
+    hold(&bed, "rollback, nothing kept outside", &unseen, &valid());
     assert_eq!(unseen.since, Against::Nothing);
     let seen = bed.verify(&bed.old(), Some(newest.clone()));
-    hold("rollback, a checkpoint kept outside", &seen, &fault(Fault::RolledBack).at(bed.lines / 2, bed.lines));
+    hold(&bed, "rollback, a checkpoint kept outside", &seen, &fault(Fault::RolledBack).at(bed.lines / 2, bed.lines));
     // The key's owner writes another history of the same length.
     let (folder, layout) = bed.copy();
     rewrite(&layout);
@@ -294,20 +297,22 @@ fn a_rollback_of_log_and_checkpoint_is_seen_from_outside_alone() {
     let note = Checkpoint { root: tree.root(), ..checkpoint }.sign(&bed.key);
     replace(&layout.checkpoint(), note.as_bytes());
     replace(&layout.history(), format!("{note}\n").as_bytes());
-    hold("rewritten with the key, nothing kept outside", &bed.verify(folder.path(), None), &valid());
+    hold(&bed, "rewritten with the key, nothing kept outside", &bed.verify(folder.path(), None), &valid());
     hold(
+        &bed,
         "rewritten with the key, a checkpoint kept outside",
         &bed.verify(folder.path(), Some(newest)),
         &fault(Fault::Forked),
     );
     let (folder, layout) = bed.copy();
     let expected = two_histories(&bed, &layout);
-    hold("a checkpoint of another history", &bed.verify(folder.path(), None), &expected);
+    hold(&bed, "a checkpoint of another history", &bed.verify(folder.path(), None), &expected);
 }
 
 #[test]
 fn retention_holds_a_new_key_and_an_uncovered_tail_raise_no_alarm() {
-    let mut bed = Bed::new(5_000);
+    let lines = size();
+    let mut bed = Bed::new(lines);
     let layout = Layout::new(bed.log());
     let closed = ledger(&layout).unwrap();
     let note = std::fs::read_to_string(layout.checkpoint()).unwrap();
@@ -322,38 +327,38 @@ fn retention_holds_a_new_key_and_an_uncovered_tail_raise_no_alarm() {
     let segments_now = segments(&layout).unwrap();
     assert_eq!(segments_now[0].first, record.to, "retention has dropped");
     let report = bed.verify(&path, None);
-    hold("retention and hold", &report, &valid());
+    hold(&bed, "retention and hold", &report, &valid());
     assert_eq!(report.entries.pruned, record.to);
-    assert_eq!((report.entries.verified, report.retention_records), (5_002 - record.to, 1));
+    assert_eq!((report.entries.verified, report.retention_records), (lines + 2 - record.to, 1));
     // What retention dropped is no gap of an export.
     let out = tempfile::tempdir().unwrap();
     super::super::super::export::export(&path, "org_3", out.path(), &bed.key).unwrap();
     assert_eq!(bed.verify(out.path(), None).exit, 0);
     // A new key, and a line that no checkpoint covers yet, and half of another.
     let old_key = std::mem::replace(&mut bed.key, SigningKey::generate(NAME).unwrap());
-    bed.write(5_000..5_010);
+    bed.write(lines..lines + 10);
     let policy = Policy::parse(&format!("log {}\nlog {}\n", old_key.verifying(), bed.key.verifying())).unwrap();
     let last = segments(&layout).unwrap().pop().unwrap();
-    let lines = read_lines(&last);
+    let written = read_lines(&last);
     let mut text = std::fs::read(&last.path).unwrap();
     let mut next = Vec::new();
-    let fields = Fields::read(lines.last().unwrap()).unwrap();
+    let fields = Fields::read(written.last().unwrap()).unwrap();
     let (org, position) = (fields.org_id.to_owned(), fields.position.unwrap());
-    let event = AuditEvent { org_id: org, ..event(6_000) };
-    let position = Position { tenant_seq: position.tenant_seq + 1, prev_hash: leaf(lines.last().unwrap()) };
+    let event = AuditEvent { org_id: org, ..event(lines + 1_000) };
+    let position = Position { tenant_seq: position.tenant_seq + 1, prev_hash: leaf(written.last().unwrap()) };
     splice(&event.render().unwrap(), &position, &mut next);
     text.extend_from_slice(&[next.as_slice(), b"\n", &next[..40]].concat());
     replace(&last.path, &text);
-    let report = verify(&path, &Options { policy, since: None }, &mut |_, _| {}).unwrap();
-    hold("new key and tail", &report, &valid());
+    let report = bed.verify_as(&path, policy, None);
+    hold(&bed, "new key and tail", &report, &valid());
     assert_eq!((report.entries.uncovered, report.torn_bytes), (1, 40));
     // Only the new key's owner is trusted: the old checkpoints are not.
-    hold("only the new key known", &bed.verify(&path, None), &fault(Fault::UnknownKey));
+    hold(&bed, "only the new key known", &bed.verify(&path, None), &fault(Fault::UnknownKey));
     // Without the record, the same log is one whose head was cut off.
     std::fs::remove_file(layout.retention()).unwrap();
     let both = Policy::parse(&format!("log {}\nlog {}\n", old_key.verifying(), bed.key.verifying())).unwrap();
-    let report = verify(&path, &Options { policy: both, since: None }, &mut |_, _| {}).unwrap();
-    hold("dropped without a record", &report, &fault(Fault::HeadMissing).at(0, record.to));
+    let report = bed.verify_as(&path, both, None);
+    hold(&bed, "dropped without a record", &report, &fault(Fault::HeadMissing).at(0, record.to));
 }
 
 #[test]

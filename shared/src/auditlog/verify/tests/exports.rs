@@ -136,3 +136,19 @@ fn lines_behind_the_end_of_a_listed_last_segment_are_found() {
     let report = bed.verify(layout.folder(), None);
     assert_eq!((report.fault(), report.entries.altered), (Some(Fault::LineInserted), 1), "{report:#?}");
 }
+
+#[test]
+fn an_export_of_an_old_log_has_the_newest_checkpoints_alone() {
+    let bed = Bed::new(3_000);
+    let (_copy, layout) = bed.copy();
+    let text = std::fs::read_to_string(layout.history()).unwrap();
+    let first = super::super::super::note::history(&text).next().unwrap();
+    replace(&layout.history(), format!("{}{text}", format!("{first}\n").repeat(30_000)).as_bytes());
+    let folder = tempfile::tempdir().unwrap();
+    let out = Layout::new(folder.path().join("out"));
+    export(layout.folder(), "org_3", out.folder(), &bed.key).unwrap();
+    let exported = std::fs::metadata(out.history()).unwrap().len();
+    assert!((4 << 20) - 1_000 < exported && exported <= 4 << 20, "{exported}");
+    let report = bed.verify(out.folder(), Some(bed.old_checkpoint()));
+    assert_eq!((report.exit, report.since), (0, Against::Consistent(1_500)), "{:#?}", report.findings);
+}

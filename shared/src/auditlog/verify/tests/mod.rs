@@ -1,14 +1,16 @@
 //! Attacks on a real log, each with the fault and the place that a verification has to name.
 //!
-//! `MILLRACE_AUDIT_LINES=1000000 cargo test --release -p millrace verify::tests -- --nocapture` runs them on a log of that
-//! size and prints the table.
+//! `MILLRACE_AUDIT_LINES=1000000 cargo test --release -p millrace --lib verify::tests::attacks -- --nocapture
+//! --test-threads=1` runs them on a log of that size and prints the table.
 
 mod attacks;
 mod exports;
 mod independent;
+mod keys;
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -31,6 +33,8 @@ struct Bed {
     folder: TempDir,
     key: SigningKey,
     lines: u64,
+    /// How long the last verification took.
+    took: Cell<Duration>,
 }
 
 fn size() -> u64 {
@@ -39,7 +43,8 @@ fn size() -> u64 {
 
 impl Bed {
     fn new(lines: u64) -> Self {
-        let bed = Self { folder: tempfile::tempdir().unwrap(), key: SigningKey::generate(NAME).unwrap(), lines };
+        let (folder, key) = (tempfile::tempdir().unwrap(), SigningKey::generate(NAME).unwrap());
+        let bed = Self { folder, key, lines, took: Cell::default() };
         bed.write(0..lines / 2);
         copy(&bed.log(), &bed.old());
         bed.write(lines / 2..lines);
@@ -92,7 +97,14 @@ impl Bed {
     }
 
     fn verify(&self, path: &Path, since: Option<String>) -> Report {
-        verify(path, &Options { policy: self.policy(), since }, &mut |_, _| {}).unwrap()
+        self.verify_as(path, self.policy(), since)
+    }
+
+    fn verify_as(&self, path: &Path, policy: Policy, since: Option<String>) -> Report {
+        let began = Instant::now();
+        let report = verify(path, &Options { policy, since }, &mut |_, _| {}).unwrap();
+        self.took.set(began.elapsed());
+        report
     }
 }
 
