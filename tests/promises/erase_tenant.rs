@@ -9,6 +9,7 @@ use millrace_tests::{Caller, Left, World, eventually};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::erasure::late::of_a_later_version;
 use crate::erasure::{ask_for, executed, get, settled, tables_with};
 
 /// Stands in whatever acme has.
@@ -81,7 +82,8 @@ async fn a_tenant_is_erased_in_steps_and_the_certificate_can_be_checked() {
         world.tenant(org, &format!("cus_{org}")).await;
     }
     let (mut programs, url) = world.start_all().await;
-    programs.extend(["projects", "compliance", "tenants"].map(|worker| world.start(&format!("millrace-{worker}"))));
+    programs.extend(["compliance", "tenants"].map(|worker| world.start(&format!("millrace-{worker}"))));
+    let projects = world.start("millrace-projects");
     world.listen("recipients", "compliance.org_erased").await;
     world.execute(FOLDERS).await;
     seed(&world, 2_500).await;
@@ -97,11 +99,19 @@ async fn a_tenant_is_erased_in_steps_and_the_certificate_can_be_checked() {
     let letter = world.sealed(&ann, "projects.create", "d1", &json!({ "mark": MARKER }));
     world.enqueue("projects", &letter).await;
     world.until_count("select count(*) from engine.dead_letters", 1).await;
+    let waiting = world.sealed(&ann, "projects.create", "w1", &json!({ "name": MARKER }));
+    world.enqueue("projects", &of_a_later_version(&world, &waiting)).await;
+    world.until_count("select count(*) from engine.parked where reason = 'unknown_type'", 1).await;
+    projects.kill().await;
     let (others, kept) = (rows(&world, "globex", "NULL").await, rows(&world, "globex", "NOT NULL").await);
 
     let wrong = ask_for(&world, &url, &ann, "e0", &json!({ "scope": "org", "org_id": "globex" })).await;
     assert_eq!(settled(&world, &wrong, &ann).await["code"], "org_mismatch");
     let place = ask_for(&world, &url, &ann, "e1", &json!({ "scope": "org", "org_id": "acme" })).await;
+    // What waits for a worker that is away is waited for.
+    world.until_count("select count(*) from engine.parked where reason = 'erasure_unfinished'", 1).await;
+    assert_eq!(settled(&world, &place, &ann).await["erasure"]["state"], "executing");
+    programs.push(world.start("millrace-projects"));
     let found = executed(&world, &place, &ann).await;
     assert_eq!((&found["erasure"]["scope"], &found["erasure"]["plan"]["app.projects"]), (&json!("org"), &json!(2_500)));
     assert_eq!(rows(&world, "acme", "NULL").await, []);
@@ -116,12 +126,12 @@ async fn a_tenant_is_erased_in_steps_and_the_certificate_can_be_checked() {
     assert_eq!(world.count(tombstone).await, 1);
     let stripped =
         "select count(*) from engine.dead_letters where body = '' and state = 'discarded' and erased_at is not null";
-    assert_eq!(world.count(stripped).await, 1);
+    assert_eq!(world.count(stripped).await, 2);
     eventually("recipients hear of it", async || (world.depth("recipients").await == 1).then_some(())).await;
 
     certified(&world, &place, &ann).await;
     denied(&world, &url, &ann).await;
-    world.finish(Left { dead: 2, parked: 0 }).await;
+    world.finish(Left { dead: 3, parked: 0 }).await;
     drop(programs);
 }
 
@@ -172,7 +182,7 @@ async fn denied(world: &World, url: &str, ann: &Caller) {
     let made = world.command(url, &service, "tenants.create", "t1", &json!({ "name": MARKER })).await;
     assert_eq!(world.outcome("acme", &made).await, "rejected:tenant_exists");
     world.enqueue("projects", &world.sealed(ann, "projects.create", "d2", &json!({ "mark": MARKER }))).await;
-    world.until_count("select count(*) from engine.dead_letters where body = '' and state = 'discarded'", 2).await;
+    world.until_count("select count(*) from engine.dead_letters where body = '' and state = 'discarded'", 3).await;
     world.accept(url, &world.invoice_event("cus_acme")).await;
     world.until_lines("denied", 3).await;
     assert_eq!(rows(world, "acme", "NULL").await, []);

@@ -2,7 +2,7 @@
 //! denies and a certificate that the audit log vouches for.
 
 mod coverage;
-mod late;
+pub(crate) mod late;
 mod plans;
 mod races;
 mod restored;

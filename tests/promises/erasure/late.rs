@@ -10,7 +10,7 @@ use super::{ask, executed, settled};
 const BOB: &str = "bob";
 
 /// The same message as a newer ingress seals it.
-fn of_a_later_version(world: &World, wire: &WireMessage) -> WireMessage {
+pub(crate) fn of_a_later_version(world: &World, wire: &WireMessage) -> WireMessage {
     let keyring = world.config(Process::Worker).publishers.keyring().clone();
     let opened = keyring.open(wire).expect("a sealed message");
     let signer = keyring.signer(&KeyId::parse("ingress-1").expect("a key id")).expect("a key");
