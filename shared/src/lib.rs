@@ -19,11 +19,11 @@ pub mod telemetry;
 
 use contract::payloads::{
     AccessChanged, BillingChangePlan, BillingLinkCustomer, BillingOverrideAccess, BillingRefetch, BillingRefetched,
-    BillingReviewAccess, ComplianceCancelErasure, ComplianceErase, ComplianceExecuteErasure, CustomerLinked,
-    EdgeRefused, MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole, PersonErased, PlanChanged,
-    ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectsArchive, ProjectsCreate, ProjectsDelete,
-    ProjectsRename, SettingsUpdate, SettingsUpdated, StripeEvent, TenantClosed, TenantCreated, TenantResumed,
-    TenantSuspended, TenantsClose, TenantsCreate, TenantsResume, TenantsSuspend,
+    BillingReviewAccess, ComplianceCancelErasure, ComplianceErase, ComplianceEraseOrg, ComplianceExecuteErasure,
+    CustomerLinked, EdgeRefused, MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole, OrgErased, PersonErased,
+    PlanChanged, ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectsArchive, ProjectsCreate,
+    ProjectsDelete, ProjectsRename, SettingsUpdate, SettingsUpdated, StripeEvent, TenantClosed, TenantCreated,
+    TenantResumed, TenantSuspended, TenantsClose, TenantsCreate, TenantsResume, TenantsSuspend,
 };
 use contract::{Contract, Provider, RoleTable};
 
@@ -69,6 +69,7 @@ fn commands(contract: Contract) -> Contract {
         .command::<ComplianceErase>()
         .command::<ComplianceCancelErasure>()
         .command::<ComplianceExecuteErasure>()
+        .command::<ComplianceEraseOrg>()
 }
 
 fn events(contract: Contract) -> Contract {
@@ -88,4 +89,5 @@ fn events(contract: Contract) -> Contract {
         .event::<TenantResumed>()
         .event::<TenantClosed>()
         .event::<PersonErased>()
+        .event::<OrgErased>()
 }

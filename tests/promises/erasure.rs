@@ -2,7 +2,10 @@
 //! denies and a certificate that the audit log vouches for.
 
 mod coverage;
+pub(crate) mod late;
 mod plans;
+mod races;
+mod restored;
 
 use hyper::Method;
 use millrace_tests::{Caller, Left, Program, World, eventually};
@@ -10,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::AssertSqlSafe;
 
-const BOB: &str = "bob@acme.test";
+pub(crate) const BOB: &str = "bob@acme.test";
 
 /// Tables of an adopter: rows of persons under rows of persons, and a person in a row that stays.
 const VISITS: &str = "
@@ -38,18 +41,23 @@ const VISITS: &str = "
     SELECT millrace.tag('app.rooms', '{keeper_phone}', 'pii: about; erase: column');
     RESET ROLE";
 
-/// Asks for an erasure over its own path; the operation's place.
+/// Asks for a person's erasure over its own path; the operation's place.
 async fn ask(world: &World, url: &str, caller: &Caller, key: &str, person: &str) -> String {
+    ask_for(world, url, caller, key, &json!({ "user_id": person })).await
+}
+
+/// Asks for an erasure; the operation's place.
+pub(crate) async fn ask_for(world: &World, url: &str, caller: &Caller, key: &str, body: &Value) -> String {
     let bearer = format!("Bearer {}", caller.token());
     let headers = [("authorization", bearer.as_str()), ("idempotency-key", key), ("content-type", "application/json")];
-    let body = json!({ "user_id": person }).to_string().into_bytes();
+    let body = body.to_string().into_bytes();
     let path = format!("{url}/api/compliance/erase");
     let answer = world.http().send(Method::POST, &path, &headers, body).await.expect("an answer");
     assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
     format!("{url}{}", answer.headers["location"].to_str().expect("a place"))
 }
 
-async fn get(world: &World, place: &str, caller: &Caller) -> (u16, Vec<u8>) {
+pub(crate) async fn get(world: &World, place: &str, caller: &Caller) -> (u16, Vec<u8>) {
     let bearer = format!("Bearer {}", caller.token());
     let answer = world.http().send(Method::GET, place, &[("authorization", &bearer)], Vec::new()).await;
     let answer = answer.expect("an answer");
@@ -57,7 +65,7 @@ async fn get(world: &World, place: &str, caller: &Caller) -> (u16, Vec<u8>) {
 }
 
 /// What became of the request, once it is settled.
-async fn settled(world: &World, place: &str, caller: &Caller) -> Value {
+pub(crate) async fn settled(world: &World, place: &str, caller: &Caller) -> Value {
     eventually("the request is settled", async || {
         let found: Value = serde_json::from_slice(&get(world, place, caller).await.1).ok()?;
         (found["status"] != "pending").then_some(found)
@@ -65,7 +73,7 @@ async fn settled(world: &World, place: &str, caller: &Caller) -> Value {
     .await
 }
 
-async fn executed(world: &World, place: &str, caller: &Caller) -> Value {
+pub(crate) async fn executed(world: &World, place: &str, caller: &Caller) -> Value {
     eventually("the erasure is executed", async || {
         let found: Value = serde_json::from_slice(&get(world, place, caller).await.1).ok()?;
         (found["erasure"]["state"] == "executed").then_some(found)
@@ -74,7 +82,7 @@ async fn executed(world: &World, place: &str, caller: &Caller) -> Value {
 }
 
 /// Tables in which a text stands, as it is or as the bytes of a body.
-async fn tables_with(world: &World, text: &str) -> Vec<String> {
+pub(crate) async fn tables_with(world: &World, text: &str) -> Vec<String> {
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE n.nspname IN ('app', 'engine', 'priv', 'ref') AND c.relkind = 'r' ORDER BY 1",
@@ -215,6 +223,7 @@ async fn certified(world: &World, place: &str, ann: &Caller, pseudonym: &str) {
     assert_eq!((&line["outcome"], &line["resource_id"]), (&json!("applied"), &certificate["pseudonym"]));
     assert_eq!(format!("user:{}", certificate["pseudonym"].as_str().expect("an id")), pseudonym);
     assert_eq!(certificate["erased"]["engine.dead_letters"], 2);
+    assert_eq!(certificate["erased"]["app.subjects"], 1);
     let (status, _) = get(world, &place, &Caller::user("acme", "ed", "editor")).await;
     assert_eq!(status, 403);
     let (status, _) = get(world, &place, &Caller::user("globex", "ann", "admin")).await;

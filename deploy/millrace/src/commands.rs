@@ -67,7 +67,7 @@ enum Command {
     /// Legal holds: place, release, list. They suspend a tenant's erasures.
     #[command(subcommand)]
     Hold(hold::Hold),
-    /// What was erased stays erased: apply the log's erasures to a restored database.
+    /// What was erased stays erased: apply the log's erasures to a restored database; erase a closed tenant.
     #[command(subcommand)]
     Erasures(erasures::Erasures),
     /// Show what each column holds of people, and whether erasure and export know it.
@@ -119,7 +119,7 @@ pub(crate) async fn dispatch(cli: Cli, app: App, screen: &Screen) -> Result<Exit
         Command::Dead(command) => return command.run(contract, screen).await,
         Command::Audit(command) => return command.run(contract, screen).await,
         Command::Hold(command) => command.run(contract, screen).await?,
-        Command::Erasures(command) => command.run(contract, screen).await?,
+        Command::Erasures(command) => return command.run(contract, screen).await,
         Command::Coverage(command) => return command.run(contract, screen).await,
         Command::Billing(command) => return command.run(contract, screen).await,
         Command::CheckConfig(command) => return command.run(contract, screen),

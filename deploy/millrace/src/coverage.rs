@@ -25,9 +25,11 @@ use crate::screen::Screen;
     pii: person; erase: column       the same in a row that stays: the column becomes NULL\n  \
     pii: about; erase: row|column    about the person whom another column of the row names\n  \
     pii: content; erase: kept, WHY   the tenant's own words\n\
-    and '; export: no, WHY' where an export leaves it out. In a migration:\n  \
+    and '; export: no, WHY' where an export leaves it out; on org_id '; org: kept, WHY' where rows outlive the erasure of \
+    the whole tenant. In a migration:\n  \
     SELECT millrace.tag('app.tickets', '{id,created_at}', 'pii: none, ids and times');\n\
-    Exits 70 when a column has none, or one that cannot be done.")]
+    Exits 70 when a column has none, or one that cannot be done, and for what would stop an erasure: a foreign key that \
+    holds on to rows which go, or rows that workers may not delete.")]
 pub(crate) struct Coverage {
     #[command(flatten)]
     config: ConfigFile,
@@ -88,12 +90,35 @@ pub async fn columns(config: &Config) -> Result<Vec<Column>, CommandFault> {
     let app = connect_options(&config.database, DatabaseUser::App)?;
     let mut tx = ProbeTx::begin(&app, &key).await?;
     let found = read(&mut tx).await?;
+    let obstacles: Vec<(String, String, String)> =
+        tx.fetch("SELECT place, obstacle, stops FROM app.erasure_obstacles() ORDER BY 1, 2").await?;
     tx.end().await?;
     let mut tables: BTreeMap<String, Vec<Found>> = BTreeMap::new();
     for column in found {
         tables.entry(column.0.clone()).or_default().push(column);
     }
-    Ok(tables.values().flat_map(|table| table.iter().map(|column| judged(column, table))).collect())
+    let columns = tables.values().flat_map(|table| table.iter().map(|column| judged(column, table)));
+    Ok(columns.chain(obstacles.iter().map(obstacle)).collect())
+}
+
+/// What is no column, and would stop an erasure all the same.
+fn obstacle((place, name, stops): &(String, String, String)) -> Column {
+    let fault = match stops.as_str() {
+        "person" => {
+            "this foreign key holds on to rows that go with a person: tag its column as one of a person, or let it go with \
+             ON DELETE CASCADE or SET NULL"
+        }
+        "org" => "this foreign key of a table that outlives its tenant holds on to rows that go with the tenant",
+        _ => "workers may not delete rows that go with their tenant: grant it, or tag org_id with '; org: kept, WHY'",
+    };
+    Column {
+        place: format!("{place} ({name})"),
+        kind: String::new(),
+        erase: String::new(),
+        exported: false,
+        tag: String::new(),
+        fault: Some(fault),
+    }
 }
 
 async fn read(tx: &mut ProbeTx) -> Result<Vec<Found>, DbFault> {
@@ -115,7 +140,7 @@ fn judged(column: &Found, table: &[Found]) -> Column {
 }
 
 /// What keeps a tag from being carried out, by the grammar that the migration gives.
-fn fault((place, _, kind, erase, _, nullable, tag): &Found, table: &[Found]) -> Option<&'static str> {
+fn fault((place, name, kind, erase, _, nullable, tag): &Found, table: &[Found]) -> Option<&'static str> {
     let engine = place.starts_with("engine.");
     let names_person = |how: &str| {
         let persons = table.iter().filter(|other| other.2.as_deref() == Some("person"));
@@ -127,6 +152,9 @@ fn fault((place, _, kind, erase, _, nullable, tag): &Found, table: &[Found]) -> 
     };
     if tag.contains("; export: no") && !reason("; export: no, ") {
         return Some("an export that leaves it out gives a reason");
+    }
+    if tag.contains("; org: ") && (name != "org_id" || !place.starts_with("app.") || !reason("; org: kept, ")) {
+        return Some("'; org: kept, WHY' stands on org_id of a tenant's table and gives a reason");
     }
     match (kind.as_deref(), erase.as_deref()) {
         (None, _) => Some("it has no tag: see millrace coverage --help"),
@@ -177,6 +205,19 @@ mod tests {
     }
 
     #[test]
+    fn a_table_outlives_its_tenant_for_a_reason_that_stands_on_its_org_id() {
+        let of = |tag: &str, name: &str| {
+            let mut found = column(tag, false);
+            found.1 = name.into();
+            fault(&found, &[]).is_none()
+        };
+        assert!(of("pii: none, x; org: kept, the law asks for it", "org_id"));
+        assert!(!of("pii: none, x; org: kept, ", "org_id"));
+        assert!(!of("pii: none, x; org: gone, why not", "org_id"));
+        assert!(!of("pii: none, x; org: kept, the law asks for it", "id"));
+    }
+
+    #[test]
     fn everything_else_is() {
         let nobody = column("pii: none, x", false);
         let person = column("pii: person; erase: row", false);
@@ -194,6 +235,7 @@ mod tests {
             ("pii: content; erase: kept", true, &nobody),
             ("pii: content; erase: row", true, &nobody),
             ("pii: person; erase: row; export: no", true, &nobody),
+            ("pii: none, x; org: kept, it is the law", true, &nobody),
         ] {
             assert!(fault(&column(tag, nullable), std::slice::from_ref(table)).is_some(), "{tag}");
         }

@@ -14,13 +14,16 @@ pub(super) const ERASURE: &str = "erasure";
 pub(super) async fn progress(tx: &mut ReadTx, id: &str) -> Result<Option<Value>, ReadFault> {
     let Ok(id) = Uuid::parse_str(id) else { return Ok(None) };
     let org = tx.tenant().to_string();
-    let row =
-        sqlx::query!("SELECT state, plan, due_at, settled_at FROM app.erasures WHERE org_id = $1 AND id = $2", org, id)
-            .fetch_optional(tx.conn())
-            .await?;
+    let row = sqlx::query!(
+        "SELECT scope, state, plan, erased, due_at, settled_at FROM app.erasures WHERE org_id = $1 AND id = $2",
+        org,
+        id
+    )
+    .fetch_optional(tx.conn())
+    .await?;
     Ok(row.map(|row| {
         json!({
-            "state": row.state, "plan": row.plan, "due_at": moment(row.due_at),
+            "scope": row.scope, "state": row.state, "plan": row.plan, "erased": row.erased, "due_at": moment(row.due_at),
             "settled_at": row.settled_at.map_or(Value::Null, moment),
         })
     }))

@@ -19,6 +19,10 @@ pub struct ComplianceConfig {
     pub audit_log_name: String,
     /// Signs checkpoints; the audit worker alone has it.
     pub audit_log_key: Option<SigningKey>,
+    /// The file with that key, for operators who sign what they export of the log.
+    pub audit_log_key_file: Option<PathBuf>,
+    /// Where legal holds pin their evidence.
+    pub hold_evidence_path: Option<PathBuf>,
     /// Where checkpoints are copied to, off this host.
     pub checkpoint_copy: Option<CheckpointCopy>,
     /// A segment of the log that has reached so many bytes is closed.
@@ -81,6 +85,8 @@ impl ComplianceConfig {
             audit_log_path: audit_log_path.unwrap_or_default(),
             audit_log_name,
             audit_log_key,
+            audit_log_key_file: s.path("audit_log_key_file"),
+            hold_evidence_path: s.path("hold_evidence_path"),
             checkpoint_copy,
             audit_segment_bytes: s.number("audit_segment_bytes", SEGMENT_BYTES, 4_096..=1 << 30),
             retention: Duration::from_secs(days * 86_400),

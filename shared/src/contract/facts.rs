@@ -62,6 +62,7 @@ const SETTLEMENT: Facts = &[
     ("redrives", Count),
     ("claimed_org_id", Id),
     ("certificate_sha256", Hash),
+    ("tombstone", Hash),
 ];
 
 /// How an operator chose dead letters.
@@ -112,6 +113,8 @@ const ACTS: &[(&str, Facts)] = &[
     ("hold.place", &[("matter", Id)]),
     ("hold.list", &[("shown", Count)]),
     ("hold.release", &[("matter", Id), ("released", Count)]),
+    ("hold.pin", &[("matter", Id), ("manifest_sha256", Hash), ("lines", Count)]),
+    ("hold.restore", &[("matter", Id)]),
     (
         "retention.pruned",
         &[
@@ -123,7 +126,11 @@ const ACTS: &[(&str, Facts)] = &[
             ("segments", Count),
         ],
     ),
-    ("erasures.apply", &[("pseudonym", Id)]),
+    ("erasures.apply", &[("pseudonym", Id), ("rows", Count)]),
+    ("erasures.deny", &[("pseudonym", Id)]),
+    ("erasures.request", &[]),
+    ("erasures.cancel", &[]),
+    ("erasures.certificate", &[]),
     (
         "prove.run",
         &[

@@ -10,6 +10,8 @@ use crate::contract::{ActorKind, Callers, Gate, Permission, Principal, Role, Rol
 
 /// The rule that denies what no role permits.
 pub(super) const ROLE_TABLE: &str = "role_table";
+/// The standing of a tenant whose data is erased, and the rule that denies it everything from then on.
+pub(super) const TENANT_ERASED: &str = "tenant_erased";
 
 /// What a message asks for, and in whose name.
 #[derive(Debug, Clone, Copy)]
@@ -210,6 +212,7 @@ pub(super) fn standing_allows(gate: Gate, standing: &str) -> Result<(), Refusal>
         "good" => return Ok(()),
         "unknown" => return Err(Refusal::TenantUnknown),
         "tenant_closed" => return Err(Refusal::Rejected("tenant_closed")),
+        TENANT_ERASED => return Err(Refusal::Denied(TENANT_ERASED)),
         _ if gate == Gate::Open => return Ok(()),
         "tenant_suspended" => "tenant_suspended",
         "access_read_only" => "access_read_only",
@@ -284,6 +287,7 @@ mod tests {
             ("unknown", Err(Refusal::TenantUnknown), Err(Refusal::TenantUnknown)),
             ("tenant_suspended", Err(Refusal::Rejected("tenant_suspended")), Ok(())),
             ("tenant_closed", Err(Refusal::Rejected("tenant_closed")), Err(Refusal::Rejected("tenant_closed"))),
+            ("tenant_erased", Err(Refusal::Denied("tenant_erased")), Err(Refusal::Denied("tenant_erased"))),
             ("access_read_only", Err(Refusal::Rejected("access_read_only")), Ok(())),
             ("access_suspended", Err(Refusal::Rejected("access_suspended")), Ok(())),
             ("anything else", Err(Refusal::Rejected("access_suspended")), Ok(())),

@@ -55,7 +55,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnection, PgTransaction};
 use uuid::Uuid;
 
-use super::authorize::Presence;
+use super::authorize::{Presence, TENANT_ERASED};
 use super::pseudonyms::Pseudonyms;
 use super::{AppPool, ContextKey, DbFault};
 use crate::contract::{Principal, TenantId};
@@ -162,6 +162,7 @@ impl Tenants<'_> {
         .fetch_all(self.batch.conn())
         .await?;
         let mut unnamed = Vec::new();
+        self.batch.pseudonyms.learn_tenant(tenant, rows.iter().any(|row| row.standing == TENANT_ERASED));
         for row in &rows {
             match (&row.user_id, row.pseudonym) {
                 (Some(user), Some(pseudonym)) => self.batch.pseudonyms.learn(tenant, user, Some(pseudonym)),

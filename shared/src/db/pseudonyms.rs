@@ -12,17 +12,30 @@ const ERASED: &str = "erased";
 /// Stands for a user whom no tenant vouches for, since the message lies outside its publisher's grant.
 const UNVERIFIED: &str = "unverified";
 
-/// Users by tenant; `None` for who was erased.
+/// What was learned on the way.
 #[derive(Debug, Default)]
-pub(super) struct Pseudonyms(BTreeMap<(TenantId, String), Option<Uuid>>);
+pub(super) struct Pseudonyms {
+    /// Users by tenant; `None` for who was erased.
+    users: BTreeMap<(TenantId, String), Option<Uuid>>,
+    /// Tenants that were in scope; true for those that were erased.
+    tenants: BTreeMap<TenantId, bool>,
+}
 
 impl Pseudonyms {
     pub(super) fn learn(&mut self, tenant: &TenantId, user: &str, pseudonym: Option<Uuid>) {
-        self.0.insert((tenant.clone(), user.to_owned()), pseudonym);
+        self.users.insert((tenant.clone(), user.to_owned()), pseudonym);
     }
 
-    fn knows(&self, tenant: &TenantId, user: &str) -> bool {
-        self.0.contains_key(&(tenant.clone(), user.to_owned()))
+    pub(super) fn learn_tenant(&mut self, tenant: &TenantId, erased: bool) {
+        self.tenants.insert(tenant.clone(), erased);
+    }
+
+    fn get(&self, tenant: &TenantId, user: &str) -> Option<Option<Uuid>> {
+        self.users.get(&(tenant.clone(), user.to_owned())).copied()
+    }
+
+    fn knows(&self, tenant: &TenantId, user: Option<&str>) -> bool {
+        user.map_or_else(|| self.tenants.contains_key(tenant), |user| self.get(tenant, user).is_some())
     }
 }
 
@@ -34,10 +47,28 @@ impl BatchTx {
         &mut self,
         wanted: impl IntoIterator<Item = (TenantId, String)>,
     ) -> Result<(), DbFault> {
+        self.visit(wanted.into_iter().map(|(tenant, user)| (tenant, Some(user)))).await
+    }
+
+    /// Learns whether these tenants, and these users of them, were erased.
+    pub(crate) async fn learn_erased(
+        &mut self,
+        wanted: impl IntoIterator<Item = (TenantId, Option<String>)>,
+    ) -> Result<(), DbFault> {
+        self.visit(wanted).await
+    }
+
+    /// Was the tenant erased, or this user of it? Of what was learned.
+    pub(crate) fn is_erased(&self, tenant: &TenantId, user: Option<&str>) -> bool {
+        let person = user.and_then(|user| self.pseudonyms.get(tenant, user));
+        person == Some(None) || self.pseudonyms.tenants.get(tenant) == Some(&true)
+    }
+
+    async fn visit(&mut self, wanted: impl IntoIterator<Item = (TenantId, Option<String>)>) -> Result<(), DbFault> {
         let mut missing: BTreeMap<TenantId, BTreeSet<String>> = BTreeMap::new();
         for (tenant, user) in wanted {
-            if !tenant.is_operator() && !self.pseudonyms.knows(&tenant, &user) {
-                missing.entry(tenant).or_default().insert(user);
+            if !tenant.is_operator() && !self.pseudonyms.knows(&tenant, user.as_deref()) {
+                missing.entry(tenant).or_default().extend(user);
             }
         }
         if missing.is_empty() {
@@ -53,7 +84,7 @@ impl BatchTx {
 
     /// How an audit line of this tenant names a user.
     pub(crate) fn pseudonym(&self, tenant: &TenantId, user: &str) -> String {
-        match self.pseudonyms.0.get(&(tenant.clone(), user.to_owned())) {
+        match self.pseudonyms.get(tenant, user) {
             Some(Some(pseudonym)) => pseudonym.to_string(),
             Some(None) => ERASED.to_owned(),
             None => UNVERIFIED.to_owned(),

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::erased::{is_erased, nameless};
 use super::fate::Fate;
 use super::open::{Parcel, TOO_OLD};
 use super::road::{Road, Step};
@@ -82,8 +83,9 @@ async fn forced(tx: &mut BatchTx, identities: &[Vec<u8>]) -> Result<HashSet<Vec<
     Ok(found.into_iter().collect())
 }
 
-/// Returns how many of the message's letters were redriven before, or `None` when its letter is there already. The
-/// redriven message comes after the commit of its redrive, so the count has it.
+/// Writes a letter; one of somebody who was erased has no body, names nobody and is discarded at once. Returns how many of
+/// the message's letters were redriven before, or `None` when its letter is there already. The redriven message comes after
+/// the commit of its redrive, so the count has it.
 async fn insert(
     road: &Road,
     tx: &mut BatchTx,
@@ -95,11 +97,19 @@ async fn insert(
     let org = step.tenant.clone().unwrap_or_else(TenantId::operator);
     let envelope = parcel.opened.as_ref().map(|opened| &opened.envelope);
     let publisher = parcel.opened.as_ref().map(|opened| opened.publisher.name.to_string());
+    let erased = is_erased(tx, step);
+    let (fields, body) = match erased {
+        true => (nameless(parcel), &[][..]),
+        false => (parcel.wire.fields_json(), parcel.wire.body.as_slice()),
+    };
     let redrives = sqlx::query_scalar!(
         "INSERT INTO engine.dead_letters
-           (id, org_id, identity, publisher, message_id, message_type, queue, reason, attempts, fields, body, redrives)
+           (id, org_id, identity, publisher, message_id, message_type, queue, reason, attempts, fields, body, redrives,
+            state, marked_at, marked_by, because, erased_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
-           (SELECT count(*)::int FROM engine.dead_letters WHERE identity = $3 AND state = 'redriven'))
+           (SELECT count(*)::int FROM engine.dead_letters WHERE identity = $3 AND state = 'redriven'),
+           CASE WHEN $12 THEN 'discarded' ELSE 'open' END, CASE WHEN $12 THEN now() END,
+           CASE WHEN $12 THEN 'erasure' END, CASE WHEN $12 THEN 'personal data erased' END, CASE WHEN $12 THEN now() END)
          ON CONFLICT (identity, redrives) DO NOTHING RETURNING redrives",
         Uuid::now_v7(),
         org.as_str(),
@@ -110,8 +120,9 @@ async fn insert(
         queue(road, parcel),
         code,
         attempts,
-        parcel.wire.fields_json(),
-        parcel.wire.body,
+        fields,
+        body,
+        erased,
     )
     .fetch_optional(tx.conn())
     .await?;

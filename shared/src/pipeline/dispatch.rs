@@ -40,8 +40,9 @@ pub(super) async fn dispatch(road: &Road, tx: &mut BatchTx, steps: &mut [Step<'_
             return Err(if culprits.is_empty() { interrupted } else { Interrupted::Culprits(culprits) });
         }
     }
-    tenants.leave().await?;
-    if culprits.is_empty() { Ok(()) } else { Err(Interrupted::Culprits(culprits)) }
+    let left = tenants.leave().await;
+    // A handler may have named a fate for a statement that failed, and nothing can be left in order after that.
+    if culprits.is_empty() { Ok(left?) } else { Err(Interrupted::Culprits(culprits)) }
 }
 
 /// Everybody who will be asked about.

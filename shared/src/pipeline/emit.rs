@@ -142,7 +142,10 @@ fn metadata(step: &Step<'_>, fate: &Fate) -> Map<String, Value> {
         Fate::Buried { attempts, redrives, .. } => (Some(*attempts), Some(*redrives).filter(|times| *times > 0)),
         _ => (None, None),
     };
-    let certificate = if let Fate::Applied(changed) = fate { changed.certificate } else { None };
+    let (certificate, tombstone) = match fate {
+        Fate::Applied(changed) => (changed.certificate, changed.tombstone),
+        _ => (None, None),
+    };
     [
         ("message_id", Some(parcel.message_id().into())),
         ("publisher", Some(parcel.publisher().into())),
@@ -151,6 +154,7 @@ fn metadata(step: &Step<'_>, fate: &Fate) -> Map<String, Value> {
         ("attempts", attempts.map(Value::from)),
         ("redrives", redrives.map(Value::from)),
         ("certificate_sha256", certificate.map(|digest| hex::encode(digest).into())),
+        ("tombstone", tombstone.map(|tag| hex::encode(tag).into())),
         (
             "claimed_org_id",
             claimed.filter(|_| step.tenant.as_ref() != claimed_home(step)).map(|c| c.to_string().into()),

@@ -15,6 +15,8 @@ pub struct Changed {
     pub(super) later: Vec<Later>,
     /// SHA-256 of a document that the audit line vouches for.
     pub(super) certificate: Option<[u8; 32]>,
+    /// Keyed tag of a person who is denied from now on.
+    pub(super) tombstone: Option<[u8; 32]>,
 }
 
 /// A message to seal when its time has come.
@@ -76,13 +78,21 @@ impl Changed {
     }
 
     fn of(resource_type: &'static str, resource: Resource) -> Self {
-        Self { resource_type, resource, events: Vec::new(), later: Vec::new(), certificate: None }
+        Self { resource_type, resource, events: Vec::new(), later: Vec::new(), certificate: None, tombstone: None }
     }
 
     /// Lets the audit line vouch for a document: it has the SHA-256 of its bytes.
     #[must_use]
     pub fn certified(mut self, digest: [u8; 32]) -> Self {
         self.certificate = Some(digest);
+        self
+    }
+
+    /// Lets the audit line keep a person's tombstone, a keyed tag from which nobody can read the person: so a database that
+    /// is restored from before finds whom it means.
+    #[must_use]
+    pub fn entombed(mut self, tag: [u8; 32]) -> Self {
+        self.tombstone = Some(tag);
         self
     }
 

@@ -8,6 +8,7 @@ mod dispatch;
 mod due;
 mod egress;
 mod emit;
+mod erased;
 mod fate;
 mod generations;
 mod handler;

@@ -36,6 +36,7 @@ use uuid::Uuid;
 
 use super::outbox::{OutboxRow, store};
 use super::road::RoadFault;
+use super::turns;
 use crate::contract::{AuditEvent, AuditEventKey, CheckedContract, Outcome, Principal, Signer, TenantId, Timestamp};
 use crate::db::{ContextKey, DbFault, OperatorTx};
 
@@ -76,6 +77,15 @@ impl OperatorAct {
     /// The server is away.
     pub async fn enter(&mut self, org: &TenantId, key: &ContextKey) -> Result<(), DbFault> {
         self.tx.enter(org, key).await
+    }
+
+    /// Waits until no handler is at the tenant, and keeps them away until the act ends. Taken before anything else is
+    /// locked, as handlers do.
+    ///
+    /// # Errors
+    /// The server is away.
+    pub async fn take_turn(&mut self, org: &TenantId) -> Result<(), DbFault> {
+        turns::wait_long(self.tx.conn(), org).await
     }
 
     /// Whose act it is.

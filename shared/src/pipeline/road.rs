@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::fate::Fate;
 use super::open::{MessageName, Parcel};
 use super::outbox::OutboxRow;
-use super::{Handlers, bury, claim, dispatch, due, egress, emit, operations, park, resolve, turns};
+use super::{Handlers, bury, claim, dispatch, due, egress, emit, erased, operations, park, resolve, turns};
 use crate::amqp::Delivered;
 use crate::chaos::{self, Point};
 use crate::config::RetryConfig;
@@ -301,6 +301,7 @@ impl Road {
         if steps.iter().any(|step| step.parcel.wire.body.len() > LARGE_BODY) {
             tx.allow(LARGE_BODY_TIME).await.map_err(DbFault::from)?;
         }
+        erased::condemn(&mut tx, &mut steps).await?;
         park::park(self, &mut tx, &mut steps, now).await?;
         bury::bury(self, &mut tx, &mut steps).await?;
         operations::record(&mut tx, &steps, now).await?;

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use sqlx::postgres::PgConnection;
+
 use super::fate::Fate;
 use super::road::{Interrupted, Step};
 use crate::contract::TenantId;
@@ -53,6 +55,14 @@ async fn free(tx: &mut BatchTx, wanted: Vec<String>) -> Result<BTreeSet<String>,
     .fetch_all(tx.conn())
     .await?;
     Ok(taken.into_iter().collect())
+}
+
+/// Waits for a tenant's turn as long as it takes, for an act that must not go on beside a handler.
+pub(super) async fn wait_long(connection: &mut PgConnection, org: &TenantId) -> Result<(), DbFault> {
+    sqlx::query!("SELECT pg_advisory_xact_lock(1835625581, hashtext($1) & 1023)", org.as_str())
+        .fetch_one(connection)
+        .await?;
+    Ok(())
 }
 
 /// Waits for a turn, holding none, for as long as the role may wait for a lock. False when it did not come.

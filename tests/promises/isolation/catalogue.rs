@@ -40,6 +40,10 @@ const ENGINE_GRANTS: &str = "
     millrace_maintenance INSERT holds
     millrace_maintenance UPDATE holds(released_by)
     millrace_maintenance UPDATE holds(released_at)
+    millrace_maintenance UPDATE holds(evidence_sha256)
+    millrace_maintenance UPDATE holds(evidence_lines)
+    millrace_maintenance UPDATE holds(pinned_at)
+    millrace_maintenance INSERT due
     millrace_app SELECT parked(publisher)
     millrace_app SELECT parked(message_id)
     millrace_app SELECT parked(attempts)
@@ -163,7 +167,8 @@ async fn every_tenant_table_has_forced_policies_of_the_canonical_text() {
     let dead: Vec<String> =
         sqlx::query_scalar(policies).bind("engine.dead_letters").fetch_all(world.superuser()).await.expect("policies");
     let wanted = [
-        "bury permits for a to millrace_app using - check (state = 'open'::text)".to_owned(),
+        "bury permits for a to millrace_app using - check ((state = 'open'::text) OR (erased_at IS NOT NULL))"
+            .to_owned(),
         "bury_once permits for r to millrace_app using true check -".to_owned(),
         format!("erase permits for w to millrace_owner using {CANONICAL} check {CANONICAL}"),
         format!("erase_find permits for r to millrace_owner using {CANONICAL} check -"),

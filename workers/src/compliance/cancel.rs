@@ -5,9 +5,9 @@ use millrace::db::TenantTx;
 use millrace::pipeline::{Changed, Fault, Handler, Message};
 
 use super::ERASURE;
-use super::execute::planned;
+use super::plan::{What, open};
 
-/// Takes a planned erasure back; the person's id leaves its row.
+/// Takes a planned erasure back; the person's id leaves its row. A tenant's can be taken back until its first step.
 #[derive(Debug, Clone, Copy)]
 pub struct CancelErasure;
 
@@ -20,7 +20,9 @@ impl Handler for CancelErasure {
         message: &Message<ComplianceCancelErasure>,
     ) -> Result<Changed, Fault> {
         let (org, id) = (tx.tenant().to_string(), message.payload.erasure_id);
-        planned(tx, id).await?;
+        if matches!(open(tx, id).await?.what, What::Org { begun: true }) {
+            return Err(Fault::Reject { code: "erasure_executing" });
+        }
         sqlx::query!(
             "UPDATE app.erasures SET state = 'canceled', subject = NULL, settled_at = $3 WHERE org_id = $1 AND id = $2",
             org,

@@ -1,7 +1,10 @@
-//! Legal holds of the tenant in scope.
+//! Legal holds of the tenant in scope. A hold is placed in the tenant's turn, so never beside a handler: it comes before
+//! an erasure or a step of one, which then waits, or after it.
 
 use millrace::db::TenantTx;
 use millrace::pipeline::Fault;
+
+use super::LONGEST_WAIT;
 
 /// Code of what a hold suspends.
 pub(super) const LEGAL_HOLD: &str = "legal_hold";
@@ -16,4 +19,12 @@ pub(super) async fn is_held(tx: &mut TenantTx<'_>) -> Result<bool, Fault> {
     .fetch_one(tx.conn())
     .await?;
     Ok(held)
+}
+
+/// Lets an erasure go on, unless the tenant is held: then it waits for the last release.
+pub(super) async fn unless_held(tx: &mut TenantTx<'_>) -> Result<(), Fault> {
+    match is_held(tx).await? {
+        true => Err(Fault::Wait { code: LEGAL_HOLD, window: LONGEST_WAIT }),
+        false => Ok(()),
+    }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Entry {
     pub(crate) resource_type: String,
     pub(crate) resource_id: String,
     pub(crate) outcome: String,
+    #[serde(default)]
+    pub(crate) metadata: serde_json::Map<String, serde_json::Value>,
 }
 
 /// How much was read.

@@ -54,10 +54,10 @@ const fn place(kind: Kind, name: &'static str, holds: &'static str, time: &'stat
     Place { name, kind, holds, time, limit }
 }
 
-const BOOKS: &str =
-    "bookkeeping: the law of the operator's country says how long; rows are deleted by hand or not at all";
+const BOOKS: &str = "bookkeeping: the law of the operator's country says how long; rows are deleted by hand or not at all, and what the tags \
+     keep outlives the tenant's erasure";
 const CONTENT: &str =
-    "the tenant is the controller: what it deletes is gone, and what it keeps stays until the tenant goes";
+    "the tenant is the controller: what it deletes is gone, and what it keeps stays until the tenant is erased";
 
 /// Every place. An exact name wins over one with `*`.
 pub(super) const PLACES: &[Place] = &[
@@ -111,7 +111,7 @@ pub(super) const PLACES: &[Place] = &[
         "no limit",
         NotEnforced(
             "a letter is marked and never deleted: redrive or discard it (millrace dead); the erasure of a person empties \
-             the bodies that name it",
+             the bodies that name it, that of a tenant all of its own; what dies after it is kept without a body",
         ),
     ),
     place(
@@ -141,7 +141,7 @@ pub(super) const PLACES: &[Place] = &[
     place(
         Table,
         "engine.holds",
-        "which tenant is held for which file, and which operator said so",
+        "which tenant is held for which file, which operator said so, and the hash of the evidence",
         "no limit",
         NotEnforced("the record of holds, kept as evidence"),
     ),
@@ -157,7 +157,9 @@ pub(super) const PLACES: &[Place] = &[
         "app.tenants",
         "name, plan and state of each tenant",
         "no limit",
-        NotEnforced("millrace tenants close keeps the row for the law and the audit"),
+        NotEnforced(
+            "millrace tenants close keeps the row for the law and the audit; erased, it is a tombstone without a name",
+        ),
     ),
     place(
         Table,
@@ -183,7 +185,7 @@ pub(super) const PLACES: &[Place] = &[
     place(
         Table,
         "app.erasures",
-        "plans and certificates; a person's id until the erasure is executed or canceled",
+        "plans and certificates of erasures, a tenant's own included; a person's id until the erasure is executed or canceled",
         "no limit",
         Enforced("the execution takes the id away; certificates are kept as evidence"),
     ),
@@ -216,7 +218,16 @@ pub(super) const PLACES: &[Place] = &[
         "exports of the audit log",
         "one tenant's lines, or an event, with proofs: what millrace audit export and prove wrote",
         "no limit",
-        NotEnforced("delete them when whoever asked has them; evidence of a hold when the hold is over"),
+        NotEnforced("delete them when whoever asked has them"),
+    ),
+    place(
+        File,
+        "evidence of legal holds",
+        "a held tenant's lines with proofs: what millrace hold place pinned",
+        "until the matter is closed",
+        NotEnforced(
+            "the bundle outlives the log's segments on purpose: delete it when the hold is released and nobody needs it",
+        ),
     ),
     place(
         File,

@@ -139,8 +139,10 @@ fn operation() -> Value {
             "resource_type": { "type": ["string", "null"], "description": "What it changed, once it is applied." },
             "resource_id": { "type": ["string", "null"] },
             "erasure": object(&[
-                ("state", json!({ "enum": ["planned", "executed", "canceled"] })),
+                ("scope", json!({ "enum": ["subject", "org"] })),
+                ("state", json!({ "enum": ["planned", "executing", "executed", "canceled"] })),
                 ("plan", rows_by_table()),
+                ("erased", rows_by_table()),
                 ("due_at", moment()),
                 ("settled_at", maybe_moment()),
             ]),
@@ -154,17 +156,23 @@ fn rows_by_table() -> Value {
 
 fn certificate() -> Value {
     let uuid = || json!({ "type": "string", "format": "uuid" });
-    object(&[
+    let mut certificate = object(&[
         ("certificate", text()),
         ("org_id", text()),
         ("erasure_id", uuid()),
-        ("pseudonym", uuid()),
         ("asked_at", moment()),
         ("executed_at", moment()),
         ("erased", rows_by_table()),
         ("audit_event", uuid()),
         ("how_to_check", text()),
-    ])
+    ]);
+    // The first for a person, the others for a whole tenant.
+    certificate["properties"]["pseudonym"] = uuid();
+    certificate["properties"]["begun_at"] = moment();
+    certificate["properties"]["kept"] = json!({
+        "type": "object", "description": "Why rows are kept, by table.", "additionalProperties": text(),
+    });
+    certificate
 }
 
 /// Rows with the cursor of the page after them; none on the last page.

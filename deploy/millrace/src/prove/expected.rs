@@ -66,6 +66,10 @@ pub(super) const ENGINE_GRANTS: &[(&str, &str, &str)] = &[
     ("millrace_maintenance", "INSERT", "holds"),
     ("millrace_maintenance", "UPDATE", "holds(released_by)"),
     ("millrace_maintenance", "UPDATE", "holds(released_at)"),
+    ("millrace_maintenance", "UPDATE", "holds(evidence_sha256)"),
+    ("millrace_maintenance", "UPDATE", "holds(evidence_lines)"),
+    ("millrace_maintenance", "UPDATE", "holds(pinned_at)"),
+    ("millrace_maintenance", "INSERT", "due"),
     ("millrace_maintenance", "SELECT", "parked"),
     ("millrace_maintenance", "UPDATE", "parked(not_before)"),
     ("millrace_maintenance", "SELECT", "dead_letters"),
@@ -92,11 +96,13 @@ pub(super) const BESIDE: &[(&str, &str, &str, &str, &str, &str, &str)] = &[
 /// Policies of engine tables, which are written before a tenant is known or across tenants: table, policy, command
 /// (`r` SELECT, `a` INSERT, `w` UPDATE, `d` DELETE, `*` all), role, USING, WITH CHECK.
 pub(super) const ENGINE_POLICIES: &[(&str, &str, &str, &str, &str, &str)] = &[
-    ("dead_letters", "bury", "a", "millrace_app", "-", "(state = 'open'::text)"),
+    ("dead_letters", "bury", "a", "millrace_app", "-", "((state = 'open'::text) OR (erased_at IS NOT NULL))"),
     ("dead_letters", "bury_once", "r", "millrace_app", "true", "-"),
     ("dead_letters", "erase_find", "r", "millrace_owner", CANONICAL, "-"),
     ("dead_letters", "erase", "w", "millrace_owner", CANONICAL, CANONICAL),
     ("dead_letters", "tenant_read", "r", "millrace_reader", CANONICAL, "-"),
+    ("due", "erase_find", "r", "millrace_owner", CANONICAL, "-"),
+    ("due", "erase", "d", "millrace_owner", CANONICAL, "-"),
     ("due", "schedule", "*", "millrace_app", OUTSIDE_SCOPE, OUTSIDE_SCOPE),
     ("operations", "settle", "a", "millrace_app", "-", OUTSIDE_SCOPE),
     ("operations", "settle_again", "w", "millrace_app", OUTSIDE_SCOPE, OUTSIDE_SCOPE),
@@ -119,6 +125,14 @@ pub(super) const DEFINERS: &[(&str, &str)] = &[
     (
         "engine.erase_person(text,boolean)",
         "erases a person of the tenant in scope from dead letters and answers, whose bodies no run-time role may read",
+    ),
+    (
+        "engine.erase_org(bigint,boolean)",
+        "erases the tenant in scope from dead letters, answers and what is put off, which no run-time role may read",
+    ),
+    (
+        "engine.org_on_its_way()",
+        "counts what of the tenant in scope is parked or to be published, whose fields no run-time role of workers may read",
     ),
     ("engine.clear_spare_inbox()", "empties the generation of the inbox that nobody asks any more"),
     (

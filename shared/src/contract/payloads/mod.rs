@@ -14,7 +14,10 @@ mod tenants;
 
 pub use access::{AccessChanged, AccessLevel, BillingOverrideAccess, BillingReviewAccess};
 pub use billing::{BillingChangePlan, BillingLinkCustomer, CustomerLinked, PlanChanged};
-pub use compliance::{ComplianceCancelErasure, ComplianceErase, ComplianceExecuteErasure, PersonErased};
+pub use compliance::{
+    ComplianceCancelErasure, ComplianceErase, ComplianceEraseOrg, ComplianceExecuteErasure, ErasureScope, ErasureStage,
+    OrgErased, PersonErased,
+};
 pub use edge::{EdgeRefused, EdgeRule};
 pub use members::{MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole};
 pub use projects::{
