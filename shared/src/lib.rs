@@ -10,6 +10,7 @@ pub mod client;
 pub mod config;
 pub mod contract;
 pub mod db;
+pub mod exports;
 pub mod lifecycle;
 pub mod pipeline;
 pub mod rates;
@@ -19,7 +20,8 @@ pub mod telemetry;
 
 use contract::payloads::{
     AccessChanged, BillingChangePlan, BillingLinkCustomer, BillingOverrideAccess, BillingRefetch, BillingRefetched,
-    BillingReviewAccess, ComplianceCancelErasure, ComplianceErase, ComplianceExecuteErasure, CustomerLinked,
+    BillingReviewAccess, ComplianceCancelErasure, ComplianceErase, ComplianceExecuteErasure, ComplianceExpireExport,
+    ComplianceExport, ComplianceExportExpired, ComplianceExportPage, ComplianceExportWritten, CustomerLinked,
     EdgeRefused, MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole, PersonErased, PlanChanged,
     ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectsArchive, ProjectsCreate, ProjectsDelete,
     ProjectsRename, SettingsUpdate, SettingsUpdated, StripeEvent, TenantClosed, TenantCreated, TenantResumed,
@@ -69,6 +71,11 @@ fn commands(contract: Contract) -> Contract {
         .command::<ComplianceErase>()
         .command::<ComplianceCancelErasure>()
         .command::<ComplianceExecuteErasure>()
+        .command::<ComplianceExport>()
+        .command::<ComplianceExportPage>()
+        .command::<ComplianceExportWritten>()
+        .command::<ComplianceExpireExport>()
+        .command::<ComplianceExportExpired>()
 }
 
 fn events(contract: Contract) -> Contract {

@@ -23,6 +23,7 @@ mod cut_connections;
 mod dead_letters;
 mod drain;
 mod erasure;
+mod export;
 mod fees;
 mod inbox;
 mod isolation;

@@ -123,6 +123,9 @@ const ACTS: &[(&str, Facts)] = &[
             ("segments", Count),
         ],
     ),
+    ("export.request", &[("scope", Code)]),
+    ("export.list", &[("shown", Count)]),
+    ("export.fetch", &[]),
     ("erasures.apply", &[("pseudonym", Id)]),
     (
         "prove.run",

@@ -1,9 +1,10 @@
-//! Erasing a person: planned, cooled off, executed. One handler a file.
+//! Erasing a person: planned, cooled off, executed; and exports. One handler a file.
 
 mod cancel;
 mod certificate;
 mod erase;
 mod execute;
+mod export;
 mod holds;
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 pub use cancel::CancelErasure;
 pub use erase::PlanErasure;
 pub use execute::ExecuteErasure;
+pub use export::{ExpireExport, NoteExpired, NoteWritten, RequestExport, WritePage};
 
 /// Kind of target in audit lines and operations.
 const ERASURE: &str = "erasure";

@@ -54,6 +54,7 @@ pub(super) const ENGINE_GRANTS: &[(&str, &str, &str)] = &[
     ("millrace_indexer", "UPDATE", "audit_index_position(byte_offset)"),
     ("millrace_reader", "SELECT", "dead_letters"),
     ("millrace_reader", "SELECT", "operations"),
+    ("millrace_maintenance", "INSERT", "due"),
     ("millrace_maintenance", "INSERT", "outbox"),
     ("millrace_maintenance", "SELECT", "outbox(exchange)"),
     ("millrace_maintenance", "SELECT", "outbox(body)"),
@@ -98,6 +99,8 @@ pub(super) const ENGINE_POLICIES: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("dead_letters", "erase", "w", "millrace_owner", CANONICAL, CANONICAL),
     ("dead_letters", "tenant_read", "r", "millrace_reader", CANONICAL, "-"),
     ("due", "schedule", "*", "millrace_app", OUTSIDE_SCOPE, OUTSIDE_SCOPE),
+    ("due", "hasten_find", "r", "millrace_owner", CANONICAL, "-"),
+    ("due", "hasten", "w", "millrace_owner", CANONICAL, CANONICAL),
     ("operations", "settle", "a", "millrace_app", "-", OUTSIDE_SCOPE),
     ("operations", "settle_again", "w", "millrace_app", OUTSIDE_SCOPE, OUTSIDE_SCOPE),
     ("operations", "settle_once", "r", "millrace_app", OUTSIDE_SCOPE, "-"),
@@ -120,6 +123,11 @@ pub(super) const DEFINERS: &[(&str, &str)] = &[
         "engine.erase_person(text,boolean)",
         "erases a person of the tenant in scope from dead letters and answers, whose bodies no run-time role may read",
     ),
+    (
+        "engine.export_rows(text,text,text[],integer,bigint)",
+        "reads dead letters, answers and links of the tenant in scope for its export, whose bodies no run-time role may read",
+    ),
+    ("engine.hasten(text,text[],interval)", "brings forward what is due of the tenant in scope, and shows none of it"),
     ("engine.clear_spare_inbox()", "empties the generation of the inbox that nobody asks any more"),
     (
         "engine.link_customer(text,text,boolean,text)",

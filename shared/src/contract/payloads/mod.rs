@@ -4,6 +4,7 @@ mod access;
 mod billing;
 mod compliance;
 mod edge;
+mod exports;
 mod members;
 mod projects;
 mod refetch;
@@ -16,6 +17,10 @@ pub use access::{AccessChanged, AccessLevel, BillingOverrideAccess, BillingRevie
 pub use billing::{BillingChangePlan, BillingLinkCustomer, CustomerLinked, PlanChanged};
 pub use compliance::{ComplianceCancelErasure, ComplianceErase, ComplianceExecuteErasure, PersonErased};
 pub use edge::{EdgeRefused, EdgeRule};
+pub use exports::{
+    ComplianceExpireExport, ComplianceExport, ComplianceExportExpired, ComplianceExportPage, ComplianceExportWritten,
+    ExportWritten, WrittenManifest, WrittenRows,
+};
 pub use members::{MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole};
 pub use projects::{
     ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectsArchive, ProjectsCreate, ProjectsDelete,
