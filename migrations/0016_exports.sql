@@ -9,7 +9,7 @@ CREATE TABLE app.exports (
   state text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'ready', 'expired', 'revoked')),
   pages int NOT NULL DEFAULT 0 CHECK (pages >= 0),   -- that are in the store and noted here
   place text,                     -- table of the last page
-  after_key text[],               -- key of the last row of the last page
+  after_key text[],               -- key of the last row of the last page; NULL: the table has no more
   row_count bigint NOT NULL DEFAULT 0,
   byte_count bigint NOT NULL DEFAULT 0,
   requested_at timestamptz NOT NULL,
@@ -88,7 +88,8 @@ CREATE FUNCTION app.export_tables(person text) RETURNS TABLE (place text, column
 $$;
 
 -- The next rows of a table that are the tenant's in scope, as JSON, each with its key: at most so many, and no more after so
--- many bytes, but one in any case. A table without a key is read in the order in which its rows lie.
+-- many bytes, but one in any case. What is cut off for its bytes ends with a row of NULLs. A table without a key is read in the
+-- order in which its rows lie.
 CREATE FUNCTION app.export_rows(place text, person text, after_key text[], most_rows int, most_bytes bigint)
   RETURNS TABLE (line text, row_key text[]) LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -133,7 +134,12 @@ BEGIN
       keys, place::regclass, tied, start, order_by)
     USING org, person, after_key, pseudonym, most_rows
   LOOP
-    EXIT WHEN taken > 0 AND taken + octet_length(line) > most_bytes;
+    IF taken > 0 AND taken + octet_length(line) > most_bytes THEN
+      line := NULL;
+      row_key := NULL;
+      RETURN NEXT;
+      RETURN;
+    END IF;
     taken := taken + octet_length(line) + 1;
     RETURN NEXT;
   END LOOP;

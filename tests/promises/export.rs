@@ -2,6 +2,7 @@
 //! be checked offline, fetched by those alone who may, for seven days, and holds nobody who was erased.
 
 mod adopters;
+mod configured;
 mod fetching;
 mod life;
 mod whole;

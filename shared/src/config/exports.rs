@@ -73,7 +73,6 @@ fn store(s: &mut Reader, process: Process) -> ExportStoreConfig {
     let bucket = bucket(s, process);
     let folder = |s: &mut Reader| ExportStoreConfig::Folder(s.beside(FOLDER));
     if !s.has(STORE) {
-        s.text(STORE, Some(""));
         return folder(s);
     }
     let Some(url) = s.parsed::<Url>(STORE, None, STORE_FORM) else { return folder(s) };

@@ -77,8 +77,8 @@ pub struct WrittenRows {
     pub object: String,
     /// The table.
     pub place: String,
-    /// Key of its last row.
-    pub last_key: Vec<String>,
+    /// Key of its last row, where the table has more of them.
+    pub last_key: Option<Vec<String>>,
     /// Rows.
     pub rows: i64,
     /// Bytes.

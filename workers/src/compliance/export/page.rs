@@ -49,7 +49,7 @@ pub struct ToWrite {
 
 #[derive(Debug)]
 enum What {
-    Rows { place: String, last_key: Vec<String>, rows: i64, text: String },
+    Rows { place: String, last_key: Option<Vec<String>>, rows: i64, text: String },
     Manifest(Box<Manifest>),
     Delete,
 }
@@ -178,7 +178,8 @@ async fn tables(tx: &mut TenantTx<'_>, person: Option<&str>) -> Result<Vec<Table
 /// The rows behind the last page, of its table or of the next one that has any.
 async fn next_rows(tx: &mut TenantTx<'_>, at: &Standing, tables: &[Table]) -> Result<Option<What>, Fault> {
     let last = at.place.as_deref().unwrap_or_default();
-    for table in tables.iter().filter(|table| table.reason.is_none() && table.place.as_str() >= last) {
+    let goes_on = |place: &str| place > last || (place == last && at.after_key.is_some());
+    for table in tables.iter().filter(|table| table.reason.is_none() && goes_on(&table.place)) {
         let after = at.after_key.as_deref().filter(|_| table.place == last);
         if let Some(rows) = rows(tx, &table.place, at.person.as_deref(), after).await? {
             return Ok(Some(rows));
@@ -194,9 +195,9 @@ async fn rows(
     after: Option<&[String]>,
 ) -> Result<Option<What>, Fault> {
     // Bodies of the engine's tables are read by a function of their owner's, which is bounded to the tenant in scope.
-    let found: Vec<(String, Vec<String>)> = if place.starts_with("engine.") {
+    let found: Vec<(Option<String>, Option<Vec<String>>)> = if place.starts_with("engine.") {
         sqlx::query!(
-            r#"SELECT line AS "line!", row_key AS "row_key!" FROM engine.export_rows($1, $2, $3, $4, $5)"#,
+            "SELECT line, row_key FROM engine.export_rows($1, $2, $3, $4, $5)",
             place,
             person,
             after,
@@ -210,7 +211,7 @@ async fn rows(
         .collect()
     } else {
         sqlx::query!(
-            r#"SELECT line AS "line!", row_key AS "row_key!" FROM app.export_rows($1, $2, $3, $4, $5)"#,
+            "SELECT line, row_key FROM app.export_rows($1, $2, $3, $4, $5)",
             place,
             person,
             after,
@@ -223,13 +224,20 @@ async fn rows(
         .map(|row| (row.line, row.row_key))
         .collect()
     };
-    let Some(last_key) = found.last().map(|(_, key)| key.clone()) else { return Ok(None) };
-    let rows = i64::try_from(found.len()).unwrap_or(i64::MAX);
-    let mut text = String::with_capacity(found.iter().map(|(line, _)| line.len() + 1).sum());
-    for (line, _) in found {
+    let (mut rows, mut last_key) = (0, None);
+    let mut more = found.last().is_some_and(|(line, _)| line.is_none());
+    let mut text = String::with_capacity(found.iter().flat_map(|(line, _)| line).map(|line| line.len() + 1).sum());
+    for (line, key) in found.into_iter().filter_map(|(line, key)| line.zip(key)) {
         text.push_str(&line);
         text.push('\n');
+        (rows, last_key) = (rows + 1, Some(key));
     }
+    if rows == 0 {
+        return Ok(None);
+    }
+    // A page that is not full is the last of its table: what the export itself adds meanwhile would never end.
+    more |= rows >= i64::from(MOST_ROWS);
+    let last_key = last_key.filter(|_| more);
     Ok(Some(What::Rows { place: place.to_owned(), last_key, rows, text }))
 }
 

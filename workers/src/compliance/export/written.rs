@@ -46,7 +46,7 @@ async fn note_rows(
         id,
         page,
         rows.place,
-        &rows.last_key,
+        rows.last_key.as_deref(),
         rows.rows,
         rows.bytes,
     )
