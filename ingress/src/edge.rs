@@ -13,6 +13,7 @@ use millrace::amqp::{AmqpFault, Dialer, Publisher};
 use millrace::config::{Config, HttpConfig};
 use millrace::contract::payloads::EdgeRule;
 use millrace::contract::{BrokerUser, CheckedContract, OperationId, RoleTable};
+use millrace::exports::{Archive, ExportStore, StoreFault};
 use millrace::lifecycle::ReadyCheck;
 use millrace::telemetry::fields;
 use time::OffsetDateTime;
@@ -49,6 +50,9 @@ pub enum EdgeFault {
     /// An address of the database that cannot be used.
     #[error(transparent)]
     Reads(#[from] ReadFault),
+    /// A store of exports that cannot be used.
+    #[error(transparent)]
+    Exports(#[from] StoreFault),
     /// `billing.webhook_endpoint` would lead nowhere.
     #[error("billing.provider is {0:?}, but there is no [sources.{0}]")]
     NoBilling(String),
@@ -70,6 +74,7 @@ pub struct Edge {
     authenticator: Authenticator,
     rates: Rates,
     reads: Reads,
+    exports: ExportStore,
     roles: RoleTable,
     pub(crate) http: HttpConfig,
     seconds: Histogram,
@@ -90,7 +95,8 @@ impl Edge {
         let commands = Commands::new(contract, &signer);
         let routes = Routes::new(sources, &billing.webhook_endpoint, &billing.provider, commands)
             .ok_or_else(|| EdgeFault::NoBilling(billing.provider.clone()))?
-            .auditing(contract, &signer);
+            .auditing(contract, &signer)
+            .exporting(&config.compliance.exports.endpoint);
         let dialer = Dialer::new(&config.amqp, BrokerUser::Ingress, "millrace-ingress")?;
         let publisher = Publisher::start(dialer, config.http.publish_timeout);
         let reads = Reads::new(&config.database, contract.roles().clone())?;
@@ -100,6 +106,7 @@ impl Edge {
             enqueue: Enqueue::new(signer, config.publishers.keyring().clone(), publisher),
             authenticator: Authenticator::new(&config.issuers)?,
             reads: if indexed { reads } else { reads.without_audit_index() },
+            exports: ExportStore::new(&config.compliance.exports.store)?,
             rates: Rates::new(&config.limits),
             roles: contract.roles().clone(),
             http: config.http.clone(),
@@ -138,6 +145,7 @@ impl Edge {
             Target::Command(command) => Box::pin(self.command(command, head, body)).await,
             Target::Operation(id) => Box::pin(self.operation(id, head)).await,
             Target::Certificate(id) => Box::pin(self.certificate(id, head)).await,
+            Target::Export(id) => Box::pin(self.export(id, head)).await,
             Target::Rows(rows) => Box::pin(self.rows(rows, head)).await,
         }
     }
@@ -192,6 +200,20 @@ impl Edge {
         }
         // The bytes as they were hashed.
         Ok(response::document(found?.ok_or(Refusal::NotFound)?))
+    }
+
+    async fn export(&self, id: Option<OperationId>, head: Parts) -> Result<Answer, Refusal> {
+        let caller = self.authenticator.authenticate(&head.headers, OffsetDateTime::now_utc()).await?;
+        let id = id.filter(|id| self.enqueue.made(id, &caller.org)).ok_or(Refusal::NotFound)?;
+        let found = bounded(self.reads.export(reader(&caller), id.message_id(), head.uri.query())).await;
+        if let Err(ReadFault::Denied(_)) = found {
+            self.audit_refusal(&caller, "compliance.export", EdgeRule::RoleTable).await;
+        }
+        let prepared = found?.ok_or(Refusal::NotFound)?;
+        // Before the head of an answer that could not be taken back: where the manifest is gone, everything is.
+        let (manifest, bytes) = &prepared.manifest;
+        self.exports.holds(manifest, *bytes).await?;
+        Ok(response::archive(Archive::new(prepared.export, prepared.finished, prepared.parts, self.exports.clone())))
     }
 
     async fn rows(&self, rows: Rows, head: Parts) -> Result<Answer, Refusal> {

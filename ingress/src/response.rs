@@ -1,13 +1,17 @@
 //! Every answer of the public listener.
 
-use http_body_util::Full;
-use hyper::body::Bytes;
+use futures_util::TryStreamExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Either, Full, StreamBody};
+use hyper::body::{Bytes, Frame};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION,
+    RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 use millrace::amqp::PublishFault;
 use millrace::contract::{OperationId, WireFault};
+use millrace::exports::{Archive, StoreFault};
 use millrace::telemetry::fields;
 
 use crate::authenticate::{Answer as Whom, Unauthenticated};
@@ -16,8 +20,8 @@ use crate::rates::TooFast;
 use crate::reads::ReadFault;
 use crate::webhooks::WebhookFault;
 
-/// What hyper sends.
-pub(crate) type Answer = Response<Full<Bytes>>;
+/// What hyper sends: nearly always a whole body, and an archive a piece at a time.
+pub(crate) type Answer = Response<Either<Full<Bytes>, UnsyncBoxBody<Bytes, StoreFault>>>;
 
 /// Seconds after which a sender may try again: longer than a reconnect to the broker, shorter than any sender's
 /// patience.
@@ -46,6 +50,8 @@ pub(crate) enum Refusal {
     Command(#[from] CommandFault),
     #[error(transparent)]
     Read(#[from] ReadFault),
+    #[error(transparent)]
+    Store(#[from] StoreFault),
     #[error("the message cannot be sealed")]
     Seal(#[from] WireFault),
     #[error("the broker did not take the message")]
@@ -85,6 +91,8 @@ impl Refusal {
             },
             Self::Command(fault) => fault.code(),
             Self::Read(fault) => fault.code(),
+            Self::Store(StoreFault::Missing(_)) => "export_expired",
+            Self::Store(StoreFault::Away(_)) => "export_store_unavailable",
             Self::Seal(_) => "internal_error",
             Self::Broker(_) => "broker_unavailable",
         }
@@ -105,6 +113,8 @@ impl Refusal {
             },
             Self::Command(fault) => fault.status(),
             Self::Read(fault) => fault.status(),
+            Self::Store(StoreFault::Missing(_)) => StatusCode::GONE,
+            Self::Store(StoreFault::Away(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Seal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Broker(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -120,7 +130,12 @@ impl Refusal {
             | Self::BodyBroken
             | Self::Caller(_) => true,
             Self::Command(fault) => fault.precedes_body(),
-            Self::Webhook(_) | Self::SourceTooFast(_) | Self::Read(_) | Self::Seal(_) | Self::Broker(_) => false,
+            Self::Webhook(_)
+            | Self::SourceTooFast(_)
+            | Self::Read(_)
+            | Self::Store(_)
+            | Self::Seal(_)
+            | Self::Broker(_) => false,
         }
     }
 
@@ -143,7 +158,7 @@ impl Refusal {
             Self::Caller(_) if status == StatusCode::UNAUTHORIZED => {
                 drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
             }
-            Self::Caller(_) | Self::Read(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
+            Self::Caller(_) | Self::Read(_) | Self::Store(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
                 drop(headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS)));
             }
             Self::SourceTooFast(too_fast) | Self::Command(CommandFault::TooFast(too_fast)) => {
@@ -183,6 +198,23 @@ pub(crate) fn document(text: String) -> Answer {
     response
 }
 
+/// An archive of one tenant, a piece at a time. Should the store fail on the way the connection breaks, so that nobody takes a
+/// part for the whole.
+pub(crate) fn archive(archive: Archive) -> Answer {
+    let (length, name) = (archive.length(), archive.file_name());
+    let pieces = StreamBody::new(archive.stream().map_ok(Frame::data));
+    let mut response = Response::new(Either::Right(BodyExt::boxed_unsync(pieces)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-tar"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // The name is made of a UUID.
+    if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
+        headers.insert(CONTENT_DISPOSITION, disposition);
+    }
+    response
+}
+
 /// A command that the broker holds: 202, and where to ask what became of it.
 pub(crate) fn accepted(operation: &OperationId) -> Answer {
     let body = serde_json::json!({ "operation": operation.to_string(), "status": "pending" });
@@ -195,7 +227,7 @@ pub(crate) fn accepted(operation: &OperationId) -> Answer {
 }
 
 fn json(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
-    let mut response = Response::new(Full::new(body));
+    let mut response = Response::new(Either::Left(Full::new(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
@@ -209,9 +241,10 @@ mod tests {
     use crate::webhooks::SignatureFault;
 
     async fn problem(refusal: &Refusal) -> (Answer, serde_json::Value) {
-        let answer = refusal.answer(false);
-        let body = answer.body().clone().collect().await.unwrap().to_bytes();
-        (answer, serde_json::from_slice(&body).unwrap())
+        let (head, body) = refusal.answer(false).into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let problem = serde_json::from_slice(&body).unwrap();
+        (Response::from_parts(head, Either::Left(Full::new(body))), problem)
     }
 
     #[tokio::test]

@@ -6,8 +6,10 @@
 //! | `POST` | `/api/webhooks/{source}` | the source of exactly this name |
 //! | `POST` | `/api/commands/{name}` | the command of exactly this name |
 //! | `POST` | `/api/compliance/erase` | the command `compliance.erase` |
+//! | `POST` | `compliance.gdpr_data_export_endpoint`, by default `/api/compliance/export` | the command `compliance.export` |
 //! | `GET` | `/api/operations/{id}` | what became of a command |
 //! | `GET` | `/api/operations/{id}/certificate` | the document that an erasure ended with |
+//! | `GET` | `/api/operations/{id}/export` | the archive of an export |
 //! | `GET` | `/api/projects`, `/api/settings`, `/api/members`, `/api/billing`, `/api/limits`, `/api/audit` | the tenant's rows |
 //!
 //! Paths are compared as transmitted: a percent-encoded or doubled character is another path. Webhooks and commands ignore the query.
@@ -16,7 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hyper::Method;
-use millrace::contract::payloads::{ComplianceErase, EdgeRefused};
+use millrace::contract::payloads::{ComplianceErase, ComplianceExport, EdgeRefused};
 use millrace::contract::{CheckedContract, Lane, OperationId, Payload, Route, Signer};
 
 use crate::commands::{Command, Commands};
@@ -27,8 +29,9 @@ const WEBHOOKS: &str = "/api/webhooks/";
 const COMMANDS: &str = "/api/commands/";
 const OPERATIONS: &str = "/api/operations/";
 const CERTIFICATE: &str = "/certificate";
-/// Paths of commands that have one of their own beside `/api/commands/`.
-const NAMED: [(&str, &str); 1] = [("/api/compliance/erase", ComplianceErase::NAME)];
+const EXPORT: &str = "/export";
+/// Path of erasures, beside that of their command.
+const ERASE: &str = "/api/compliance/erase";
 
 /// What a request is for.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub(crate) enum Target<'r> {
     Operation(Option<OperationId>),
     /// The certificate of an erasure, by its operation.
     Certificate(Option<OperationId>),
+    /// The archive of an export, by its operation.
+    Export(Option<OperationId>),
     /// Rows of a tenant.
     Rows(Rows),
 }
@@ -88,6 +93,8 @@ impl Rows {
 pub(crate) struct Routes {
     sources: HashMap<String, Arc<Source>>,
     commands: Commands,
+    /// Commands that have a path of their own beside `/api/commands/`.
+    named: Vec<(String, &'static str)>,
     refusals: Option<Route>,
 }
 
@@ -102,7 +109,15 @@ impl Routes {
         }
         let named = sources.into_iter().map(|source| (format!("{WEBHOOKS}{}", source.name()), source));
         let billing = billing.map(|source| (endpoint.to_owned(), source));
-        Some(Self { sources: named.chain(billing).collect(), commands, refusals: None })
+        let paths = vec![(ERASE.to_owned(), ComplianceErase::NAME)];
+        Some(Self { sources: named.chain(billing).collect(), commands, named: paths, refusals: None })
+    }
+
+    /// Says under which path exports are asked for.
+    #[must_use]
+    pub(crate) fn exporting(mut self, endpoint: &str) -> Self {
+        self.named.push((endpoint.to_owned(), ComplianceExport::NAME));
+        self
     }
 
     /// Says where refusals of known callers go to be audited; nowhere without a worker that takes them and a grant.
@@ -129,11 +144,13 @@ impl Routes {
         } else if let Some(command) = path.strip_prefix(COMMANDS).and_then(|name| self.commands.find(name)) {
             (Target::Command(command), "POST")
         } else if let Some(command) =
-            NAMED.iter().find(|(named, _)| *named == path).and_then(|(_, c)| self.commands.find(c))
+            self.named.iter().find(|(named, _)| *named == path).and_then(|(_, c)| self.commands.find(c))
         {
             (Target::Command(command), "POST")
         } else if let Some(id) = path.strip_prefix(OPERATIONS).and_then(|rest| rest.strip_suffix(CERTIFICATE)) {
             (Target::Certificate(OperationId::parse(id)), "GET")
+        } else if let Some(id) = path.strip_prefix(OPERATIONS).and_then(|rest| rest.strip_suffix(EXPORT)) {
+            (Target::Export(OperationId::parse(id)), "GET")
         } else if let Some(id) = path.strip_prefix(OPERATIONS) {
             (Target::Operation(OperationId::parse(id)), "GET")
         } else if let Some(rows) = Rows::ALL.into_iter().find(|rows| rows.path() == path) {
@@ -161,6 +178,7 @@ mod tests {
             Target::Command(command) => command.name().to_string(),
             Target::Operation(id) => format!("operation {}", id.is_some()),
             Target::Certificate(id) => format!("certificate {}", id.is_some()),
+            Target::Export(id) => format!("export {}", id.is_some()),
             Target::Rows(rows) => rows.action().to_owned(),
         })
     }
@@ -178,6 +196,7 @@ mod tests {
         assert_eq!(found(Method::GET, "/api/operations/op_x_00").unwrap(), "operation true");
         assert_eq!(found(Method::GET, "/api/operations/x").unwrap(), "operation false");
         assert_eq!(found(Method::GET, "/api/operations/op_x_00/certificate").unwrap(), "certificate true");
+        assert_eq!(found(Method::GET, "/api/operations/op_x_00/export").unwrap(), "export true");
         assert!(matches!(found(Method::POST, "/api/projects"), Err(Refusal::MethodNotAllowed { fits: "GET" })));
         assert!(matches!(found(Method::GET, "/api/projects/"), Err(Refusal::NotFound)));
     }

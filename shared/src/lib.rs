@@ -10,6 +10,7 @@ pub mod client;
 pub mod config;
 pub mod contract;
 pub mod db;
+pub mod exports;
 pub mod lifecycle;
 pub mod pipeline;
 pub mod rates;
@@ -20,6 +21,7 @@ pub mod telemetry;
 use contract::payloads::{
     AccessChanged, BillingChangePlan, BillingLinkCustomer, BillingOverrideAccess, BillingRefetch, BillingRefetched,
     BillingReviewAccess, ComplianceCancelErasure, ComplianceErase, ComplianceEraseOrg, ComplianceExecuteErasure,
+    ComplianceExpireExport, ComplianceExport, ComplianceExportExpired, ComplianceExportPage, ComplianceExportWritten,
     CustomerLinked, EdgeRefused, MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole, OrgErased, PersonErased,
     PlanChanged, ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectsArchive, ProjectsCreate,
     ProjectsDelete, ProjectsRename, SettingsUpdate, SettingsUpdated, StripeEvent, TenantClosed, TenantCreated,
@@ -70,6 +72,11 @@ fn commands(contract: Contract) -> Contract {
         .command::<ComplianceCancelErasure>()
         .command::<ComplianceExecuteErasure>()
         .command::<ComplianceEraseOrg>()
+        .command::<ComplianceExport>()
+        .command::<ComplianceExportPage>()
+        .command::<ComplianceExportWritten>()
+        .command::<ComplianceExpireExport>()
+        .command::<ComplianceExportExpired>()
 }
 
 fn events(contract: Contract) -> Contract {

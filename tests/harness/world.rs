@@ -134,6 +134,8 @@ impl World {
         std::fs::write(keys.join("issuer"), ISSUER_SECRET).expect("a secret");
         let log_key = SigningKey::generate(&format!("{}/audit", self.name)).expect("a name").render();
         std::fs::write(keys.join("audit-log"), log_key.expose_secret()).expect("a key");
+        let export_key = SigningKey::generate(&format!("{}/exports", self.name)).expect("a name").render();
+        std::fs::write(keys.join("exports"), export_key.expose_secret()).expect("a key");
         std::fs::write(keys.join("stripe-1"), SECRETS[0]).expect("a secret");
         std::fs::write(keys.join("stripe-2"), SECRETS[1]).expect("a secret");
         let (host, port) = self.servers.rabbit.lock().await.amqp_address();

@@ -44,6 +44,8 @@ impl Folder {
         std::fs::write(folder.path().join("keys/issuer"), SECRET.repeat(8)).expect("a secret");
         let log_key = SigningKey::generate("x/audit").expect("a name").render();
         std::fs::write(folder.path().join("keys/audit-log"), log_key.expose_secret()).expect("a key");
+        let export_key = SigningKey::generate("x/exports").expect("a name").render();
+        std::fs::write(folder.path().join("keys/exports"), export_key.expose_secret()).expect("a key");
         let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
         let this = Self { folder, ports };
         this.write(toml);

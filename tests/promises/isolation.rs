@@ -37,6 +37,10 @@ async fn seed(world: &World) {
             "subjects (org_id, subject) VALUES ($1, 'u_' || $1)",
             "erasures (org_id, id, subject, pseudonym, plan, due_at)
              VALUES ($1, gen_random_uuid(), 'u_' || $1, gen_random_uuid(), '{}', now())",
+            "exports (org_id, id, scope, requested_at, expires_at)
+             VALUES ($1, '00000000-0000-7000-8000-000000000001', 'org', now(), now())",
+            "export_files (org_id, export_id, page, name, object, place, row_count, byte_count, sha256, read_at)
+             VALUES ($1, '00000000-0000-7000-8000-000000000001', 0, 'n', 'o', 'app.projects', 1, 1, '', now())",
             "removed_members (org_id, subject) VALUES ($1, sha256($1::bytea))",
             "projects (org_id, id, name) VALUES ($1, gen_random_uuid(), 'Apollo')",
             "settings (org_id, entries) VALUES ($1, '{\"theme\": \"dark\"}')",

@@ -27,6 +27,7 @@ mod dead_letters;
 mod drain;
 mod erase_tenant;
 mod erasure;
+mod export;
 mod fees;
 mod hold_evidence;
 mod inbox;

@@ -51,6 +51,7 @@ fn body(command: &str) -> Value {
         "billing.link_customer" => json!({ "provider": "stripe", "customer": "cus_1" }),
         "tenants.create" => json!({ "name": "Acme" }),
         "compliance.erase" => json!({ "user_id": "nobody we know" }),
+        "compliance.export" => json!({ "scope": "org" }),
         "compliance.cancel_erasure" => json!({ "erasure_id": id }),
         _ => json!({}),
     }
@@ -58,8 +59,8 @@ fn body(command: &str) -> Value {
 
 /// What is asked of one path: as it is meant, without a token, with a viewer's, and with everything wrong in turn.
 fn asked(path: &str, method: &Method, operation: &str) -> Vec<Asked> {
-    let named = (path == "/api/compliance/erase").then_some("compliance.erase");
-    let command = path.strip_prefix("/api/commands/").or(named);
+    let named = path.strip_prefix("/api/compliance/").map(|name| format!("compliance.{name}"));
+    let command = path.strip_prefix("/api/commands/").or(named.as_deref());
     let plain = |headers: Vec<(&'static str, String)>, body: &[u8], path: &str| Asked {
         path: path.to_owned(),
         method: method.clone(),
@@ -158,7 +159,7 @@ async fn every_answer_of_the_running_server_is_in_the_document() {
 }
 
 fn is_command(path: &str) -> bool {
-    path.starts_with("/api/commands/") || path == "/api/compliance/erase"
+    path.starts_with("/api/commands/") || path.starts_with("/api/compliance/")
 }
 
 fn is_for_services(path: &str) -> bool {

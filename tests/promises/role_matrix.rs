@@ -37,6 +37,7 @@ fn body(command: &str, org: &str) -> Value {
         "billing.override_access" => json!({ "level": "grace" }),
         "billing.link_customer" => json!({ "provider": "stripe", "customer": format!("cus_{org}") }),
         "compliance.erase" => json!({ "user_id": "other" }),
+        "compliance.export" => json!({ "scope": "org" }),
         "compliance.cancel_erasure" => json!({ "erasure_id": PROJECT }),
         "tenants.create" => json!({ "name": "Acme" }),
         "tenants.suspend" | "tenants.resume" | "tenants.close" => json!({}),

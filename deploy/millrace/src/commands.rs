@@ -10,8 +10,8 @@ use crate::compliance::{AccessReview, Breach, DataFlow, Evidence, Keys, Ropa};
 use crate::screen::Screen;
 use crate::stack::{Down, Scale, Up};
 use crate::{
-    App, CommandFault, asyncapi, audit, billing, check_config, coverage, dead, erasures, hold, migrate, new, openapi,
-    prove, roles, send, stack, tenants, token, topology,
+    App, CommandFault, asyncapi, audit, billing, check_config, coverage, dead, erasures, export, hold, migrate, new,
+    openapi, prove, roles, send, stack, tenants, token, topology,
 };
 
 const AFTER: &str = "Exit codes: 0 done, 64 bad usage or configuration (all mistakes are listed), 65 something is not as \
@@ -70,6 +70,9 @@ enum Command {
     /// What was erased stays erased: apply the log's erasures to a restored database; erase a closed tenant.
     #[command(subcommand)]
     Erasures(erasures::Erasures),
+    /// Exports of tenants' data: request, list, fetch; verify checks an archive offline.
+    #[command(subcommand)]
+    Export(export::Export),
     /// Show what each column holds of people, and whether erasure and export know it.
     Coverage(coverage::Coverage),
     /// What the billing provider knows and we may have missed: sync, reconcile.
@@ -120,6 +123,7 @@ pub(crate) async fn dispatch(cli: Cli, app: App, screen: &Screen) -> Result<Exit
         Command::Audit(command) => return command.run(contract, screen).await,
         Command::Hold(command) => command.run(contract, screen).await?,
         Command::Erasures(command) => return command.run(contract, screen).await,
+        Command::Export(command) => return command.run(contract, screen).await,
         Command::Coverage(command) => return command.run(contract, screen).await,
         Command::Billing(command) => return command.run(contract, screen).await,
         Command::CheckConfig(command) => return command.run(contract, screen),

@@ -9,6 +9,7 @@ mod compliance;
 mod coverage;
 mod dead;
 mod erasures;
+mod export;
 mod hold;
 mod http;
 pub mod local;

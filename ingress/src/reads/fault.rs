@@ -30,6 +30,12 @@ pub enum ReadFault {
     /// `compliance.audit_index_days` is 0.
     #[error("the audit log is not indexed")]
     NotIndexed,
+    /// The export is still being written.
+    #[error("the export is not finished")]
+    NotReady,
+    /// The export was there: the code says why it is not any more.
+    #[error("the export is gone: {0}")]
+    Gone(&'static str),
     /// Not a time to wait.
     #[error("wait is out of bounds")]
     Wait,
@@ -56,6 +62,8 @@ impl ReadFault {
             Self::Filter => "invalid_filter",
             Self::NotIndexed => "audit_index_off",
             Self::Wait => "invalid_wait",
+            Self::NotReady => "export_not_ready",
+            Self::Gone(code) => code,
             Self::Denied(rule) => rule,
             Self::Standing(code) => code,
             Self::TenantUnknown => "tenant_unknown",
@@ -69,6 +77,8 @@ impl ReadFault {
             Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Query | Self::Limit | Self::Cursor | Self::Filter | Self::Wait => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Denied(_) | Self::Standing(_) => StatusCode::FORBIDDEN,
+            Self::NotReady => StatusCode::CONFLICT,
+            Self::Gone(_) => StatusCode::GONE,
             Self::TenantUnknown | Self::NotIndexed => StatusCode::NOT_FOUND,
         }
     }

@@ -4,6 +4,7 @@
 mod audit;
 mod billing;
 mod erasures;
+mod exports;
 mod fault;
 mod limits;
 mod members;
@@ -23,6 +24,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::Semaphore;
 
+pub use exports::Prepared;
 pub use fault::ReadFault;
 pub use operations::wait_of;
 
@@ -170,10 +172,38 @@ impl Reads {
         Ok(text)
     }
 
+    /// `GET /api/operations/{id}/export` of a message whose id was made for this tenant: what the archive is made of; `None`
+    /// when it asked for none. A tenant that is held back, or closed, may fetch what it asked for before.
+    ///
+    /// # Errors
+    /// See [`ReadFault`].
+    pub async fn export(
+        &self,
+        reader: Reader<'_>,
+        message: &MessageId,
+        query: Option<&str>,
+    ) -> Result<Option<Prepared>, ReadFault> {
+        page::none(query)?;
+        let permission = Permission::new("compliance", Action::Export);
+        let mut tx = self.open_for(reader, Some(permission), Gate::Always).await?;
+        let prepared = exports::prepared(&mut tx, message).await?;
+        tx.end().await?;
+        Ok(prepared)
+    }
+
     /// One tenant in scope for somebody who may read `resource`.
     async fn open(&self, reader: Reader<'_>, resource: Option<&'static str>, gate: Gate) -> Result<ReadTx, ReadFault> {
+        self.open_for(reader, resource.map(|resource| Permission::new(resource, Action::Read)), gate).await
+    }
+
+    /// One tenant in scope for somebody who has this permission.
+    async fn open_for(
+        &self,
+        reader: Reader<'_>,
+        permission: Option<Permission>,
+        gate: Gate,
+    ) -> Result<ReadTx, ReadFault> {
         let database = self.database.as_ref().ok_or(ReadFault::NotConfigured)?;
-        let permission = resource.map(|resource| Permission::new(resource, Action::Read));
         let request = ReadRequest { principal: reader.principal, token_iat: reader.token_iat, permission, gate };
         let scope = database.pool.read(reader.org, &database.key).await?;
         Ok(scope.authorize(request, &self.roles).await??)

@@ -7,9 +7,9 @@ use millrace::db::ReadTx;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::erasures;
 use super::page::{parameters, whole};
 use super::{ReadFault, Reader, Reads, bounded, closed, moment};
+use super::{erasures, exports};
 
 /// Longest wait for an outcome.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -76,6 +76,12 @@ impl Reads {
             && let Some(progress) = erasures::progress(&mut tx, &id).await?
         {
             applied["erasure"] = progress;
+        }
+        if let Some(applied) = outcome.as_mut().filter(|found| found["resource_type"] == exports::EXPORT)
+            && let Some(id) = applied["resource_id"].as_str().map(str::to_owned)
+            && let Some(progress) = exports::progress(&mut tx, &id).await?
+        {
+            applied["export"] = progress;
         }
         Ok(match outcome {
             Some(outcome) => Some(closed(tx, outcome).await),

@@ -1,4 +1,4 @@
-//! `[compliance]`: the audit log and erasures.
+//! `[compliance]`: the audit log, erasures and exports.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretSlice};
 use url::Url;
 
-use super::{Process, Reader};
+use super::{ExportsConfig, Process, Reader};
 use crate::auditlog::SigningKey;
 use crate::contract::{AuditEventKey, SealKey};
 
@@ -33,6 +33,8 @@ pub struct ComplianceConfig {
     pub audit_index_days: Option<u16>,
     /// How long an erasure can be taken back before it is executed.
     pub erasure_cooling_off: Duration,
+    /// Exports of tenants' data.
+    pub exports: ExportsConfig,
     /// Makes event ids; every process that settles messages holds the same one, for ever.
     pub event_id_key: Option<AuditEventKey>,
 }
@@ -91,6 +93,7 @@ impl ComplianceConfig {
             audit_segment_bytes: s.number("audit_segment_bytes", SEGMENT_BYTES, 4_096..=1 << 30),
             retention: Duration::from_secs(days * 86_400),
             audit_index_days: index_days(s),
+            exports: ExportsConfig::read(s, process),
             event_id_key: key.and_then(|key| AuditEventKey::new(key.expose_secret())),
         }
     }

@@ -204,6 +204,11 @@ impl Reader {
         self.scalar(key).map(|text| self.folder.join(text))
     }
 
+    /// A path beside the configuration file.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// A secret: from the environment as `key`, or from the file that `key_file` names (its last line feed is
     /// cut off). `needed` says whether this process must have it; else it is not even read.
     pub fn secret(&mut self, key: &str, needed: bool) -> Option<SecretString> {

@@ -32,6 +32,10 @@ pub enum KeyKind {
     AuditEventIds,
     /// Signs checkpoints of the audit log.
     AuditLog,
+    /// Signs manifests of exports.
+    Exports,
+    /// Lets Millrace keep exports in an object store.
+    ObjectStore,
     /// Lets Millrace ask the billing provider.
     ProviderApi,
     /// Something else.
@@ -48,6 +52,8 @@ impl KeyKind {
             Self::TenantContext => "tenant context",
             Self::AuditEventIds => "audit event ids",
             Self::AuditLog => "audit log",
+            Self::Exports => "exports",
+            Self::ObjectStore => "object store",
             Self::ProviderApi => "provider api",
             Self::Other => "other",
         }
@@ -144,6 +150,8 @@ fn kind(s: &mut Reader, trail: &[String], stem: &str) -> (KeyKind, String) {
         ("database", "context_key") => (KeyKind::TenantContext, hmac()),
         ("compliance", "event_id_key") => (KeyKind::AuditEventIds, hmac()),
         ("compliance", "audit_log_key") => (KeyKind::AuditLog, "Ed25519".to_owned()),
+        ("compliance", "export_signing_key") => (KeyKind::Exports, "Ed25519".to_owned()),
+        ("compliance", "export_store_secret_key") => (KeyKind::ObjectStore, hmac()),
         ("billing", _) => (KeyKind::ProviderApi, "bearer".to_owned()),
         _ => (KeyKind::Other, String::new()),
     }

@@ -131,6 +131,9 @@ const ACTS: &[(&str, Facts)] = &[
     ("erasures.request", &[]),
     ("erasures.cancel", &[]),
     ("erasures.certificate", &[]),
+    ("export.request", &[("scope", Code)]),
+    ("export.list", &[("shown", Count)]),
+    ("export.fetch", &[]),
     (
         "prove.run",
         &[

@@ -149,6 +149,15 @@ pub enum CallFault {
         /// The other side asked not to be called before.
         after: Option<Duration>,
     },
+    /// Something has to be put right first that is no failure of this call: again later, not counted, for as long as
+    /// `window`; then it is dead.
+    #[error("the call waits: {code}")]
+    Wait {
+        /// For what.
+        code: &'static str,
+        /// For how long.
+        window: Duration,
+    },
     /// The other side answered, and said no.
     #[error("the call was refused: {code}")]
     Reject {
@@ -167,6 +176,7 @@ pub(super) fn bounded<E: Egress>(egress: Arc<E>, request: E::Request) -> Call {
         match called.unwrap_or(Err(CallFault::Retry { code: "call_timed_out", after: None })) {
             Ok(answered) => answered.changed().map_err(|fault| dispatch::fate_of(&fault)),
             Err(CallFault::Retry { code, after }) => Err(Fate::Retry { code, after: after.unwrap_or_default() }),
+            Err(CallFault::Wait { code, window }) => Err(Fate::Wait { code, window }),
             Err(CallFault::Reject { code }) => Err(Fate::Rejected { code }),
         }
     })

@@ -1,7 +1,7 @@
 //! Who may import whom, as data.
 
 /// Everything in `shared`; a new module needs a line in [`TABLE`] first.
-pub(super) const SHARED: [&str; 13] = [
+pub(super) const SHARED: [&str; 14] = [
     "amqp",
     "auditlog",
     "chaos",
@@ -9,6 +9,7 @@ pub(super) const SHARED: [&str; 13] = [
     "config",
     "contract",
     "db",
+    "exports",
     "lifecycle",
     "pipeline",
     "rates",
@@ -61,6 +62,20 @@ const CALLS: &[&str] = &[
     "pipeline::Message",
     "stripe::StripeClient",
 ];
+/// Handlers and calls side by side: the store is the call's.
+const EXPORTS: &[&str] = &[
+    "auditlog::SigningKey",
+    "contract",
+    "db::TenantTx",
+    "exports",
+    "pipeline::Answered",
+    "pipeline::CallFault",
+    "pipeline::Changed",
+    "pipeline::Egress",
+    "pipeline::Fault",
+    "pipeline::Handler",
+    "pipeline::Message",
+];
 const PLAIN: &[&str] = &["contract", "config", "telemetry", "lifecycle", "retry", "auditlog"];
 
 /// The most exact folder counts. Boot files stand for themselves: they put everything together.
@@ -77,15 +92,20 @@ pub(super) const TABLE: &[Part] = &[
     part("shared/src/db", &["contract", "config", "telemetry", "lifecycle", "retry", "auditlog", "db"]),
     part("shared/src/amqp", &["contract", "config", "telemetry", "lifecycle", "retry", "auditlog", "chaos", "amqp"]),
     part("shared/src/client", &["contract", "telemetry", "rates", "amqp", "client", "config::Login"]),
+    part(
+        "shared/src/exports",
+        &["contract", "config::ExportStoreConfig", "auditlog::note", "auditlog::SigningKey", "exports"],
+    ),
     part("shared/examples", &["client", "contract"]),
     part("shared/src/stripe", &["contract", "config::ProviderApi", "stripe"]),
     part("shared/src/pipeline", &SHARED),
     part("ingress/src", INGRESS),
-    part("ingress/src/reads", &["contract", "config", "telemetry", "lifecycle", "db"]),
+    part("ingress/src/reads", &["contract", "config", "telemetry", "lifecycle", "db", "exports"]),
     part("workers/src/lib", &[]),
     part("workers/src/bin", &[]),
     part("workers/src/audit_worker", &SHARED),
     part("workers/src/billing_workers", &SHARED),
+    part("workers/src/compliance_worker", &SHARED),
     part("workers/src/worker", &SHARED),
     part("workers/src/relay", &SHARED),
     part("workers/src/limits", HANDLERS),
@@ -93,6 +113,8 @@ pub(super) const TABLE: &[Part] = &[
     // The one that asks the provider has a client for it.
     Part { folder: "workers/src/billing/refetch", may: CALLS, own: Some(&["billing"]) },
     domain("workers/src/compliance", &["compliance"]),
+    // Exports are written to a store.
+    Part { folder: "workers/src/compliance/export", may: EXPORTS, own: Some(&["compliance"]) },
     domain("workers/src/members", &["members", "limits"]),
     domain("workers/src/projects", &["projects", "limits"]),
     domain("workers/src/settings", &["settings", "limits"]),
@@ -107,6 +129,7 @@ const INGRESS: &[&str] = &[
     "telemetry",
     "lifecycle",
     "rates",
+    "exports",
     "amqp::AmqpFault",
     "amqp::Dialer",
     "amqp::PublishFault",

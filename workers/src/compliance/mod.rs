@@ -1,10 +1,11 @@
-//! Erasing a person or a whole tenant: planned, cooled off, executed. One handler a file.
+//! Erasing a person or a whole tenant: planned, cooled off, executed; and exports. One handler a file.
 
 mod cancel;
 mod certificate;
 mod erase;
 mod erase_org;
 mod execute;
+mod export;
 mod holds;
 mod obstacle;
 mod plan;
@@ -15,6 +16,7 @@ pub use cancel::CancelErasure;
 pub use erase::PlanErasure;
 pub use erase_org::EraseOrg;
 pub use execute::ExecuteErasure;
+pub use export::{ExpireExport, NoteExpired, NoteWritten, RequestExport, WritePage};
 
 /// Kind of target in audit lines and operations.
 const ERASURE: &str = "erasure";

@@ -50,6 +50,8 @@ fn arrows(contract: &CheckedContract) -> Vec<(String, String, &'static str)> {
         ("audit worker".into(), "audit log".into(), "lines"),
         ("audit log".into(), "checkpoint copies".into(), "signed checkpoints, off the host"),
         ("audit log".into(), "log shippers".into(), "lines, where configured"),
+        ("compliance worker".into(), "store of exports".into(), "pages of one tenant, a manifest"),
+        ("store of exports".into(), "clients".into(), "archives, through the ingress, for seven days"),
         ("operators".into(), "engine".into(), "audited acts"),
     ];
     for queue in Topology::of(contract).queues {

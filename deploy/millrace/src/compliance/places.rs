@@ -189,6 +189,20 @@ pub(super) const PLACES: &[Place] = &[
         "no limit",
         Enforced("the execution takes the id away; certificates are kept as evidence"),
     ),
+    place(
+        Table,
+        "app.exports",
+        "which exports there were, how far they are; the person of one until it is erased",
+        "no limit",
+        NotEnforced("kept as the record of requests; the data itself is in the store of exports"),
+    ),
+    place(
+        Table,
+        "app.export_files",
+        "names, sizes and hashes of the files of exports",
+        "no limit",
+        NotEnforced("kept as the record of requests"),
+    ),
     place(Table, "app.subscriptions", "mirror of the provider's subscriptions", "no limit", NotEnforced(BOOKS)),
     place(Table, "app.invoices", "mirror of the provider's invoices", "no limit", NotEnforced(BOOKS)),
     place(Table, "app.invoice_payments", "which payment paid which invoice", "no limit", NotEnforced(BOOKS)),
@@ -212,6 +226,13 @@ pub(super) const PLACES: &[Place] = &[
         Enforced(
             "millrace audit prune, which an operator schedules: whole segments, after a signed record; a legal hold keeps its own copy",
         ),
+    ),
+    place(
+        File,
+        "exports of tenants' data",
+        "what a tenant, or one person of it, has in the tables above, in compliance.export_store",
+        "7 days; until somebody whom an export holds is erased",
+        Enforced("millrace-compliance deletes what is due"),
     ),
     place(
         File,

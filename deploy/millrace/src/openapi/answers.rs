@@ -10,6 +10,8 @@ pub(super) enum Kind {
     Webhook,
     Command,
     Read,
+    /// A read of what is made first, and deleted in the end.
+    Download,
 }
 
 /// A status with the codes it comes with, and the header that goes with it.
@@ -120,14 +122,35 @@ const READ: [Problem; 7] = [
     problem(503, "The database or the issuer's keys are away.", &["issuer_unavailable", "reads_unavailable"]),
 ];
 
+const DOWNLOAD: [Problem; 9] = [
+    READ[0],
+    READ[1],
+    READ[2],
+    READ[3],
+    problem(409, "The export is still being written: its operation says how far it is.", &["export_not_ready"]),
+    problem(
+        410,
+        "The export is deleted: seven days are over, or somebody whom it held was erased.",
+        &["export_expired", "export_revoked"],
+    ),
+    READ[4],
+    READ[5],
+    problem(
+        503,
+        "The database, the store of exports or the issuer's keys are away.",
+        &["export_store_unavailable", "issuer_unavailable", "reads_unavailable"],
+    ),
+];
+
 impl Kind {
-    const ALL: [Self; 3] = [Self::Webhook, Self::Command, Self::Read];
+    const ALL: [Self; 4] = [Self::Webhook, Self::Command, Self::Read, Self::Download];
 
     fn name(self) -> &'static str {
         match self {
             Self::Webhook => "Webhook",
             Self::Command => "Command",
             Self::Read => "Read",
+            Self::Download => "Download",
         }
     }
 
@@ -136,6 +159,7 @@ impl Kind {
             Self::Webhook => &WEBHOOK,
             Self::Command => &COMMAND,
             Self::Read => &READ,
+            Self::Download => &DOWNLOAD,
         }
     }
 }

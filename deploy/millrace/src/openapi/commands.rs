@@ -1,6 +1,6 @@
 //! One path for each command of the contract.
 
-use millrace::contract::payloads::ComplianceErase;
+use millrace::contract::payloads::{ComplianceErase, ComplianceExport};
 use millrace::contract::{Callers, CheckedContract, Payload, PayloadEntry};
 use serde_json::{Map, Value, json};
 
@@ -10,12 +10,16 @@ use super::part;
 /// Longest idempotency key.
 const KEY_CHARACTERS: usize = 128;
 
+/// Commands with a path of their own; `compliance.gdpr_data_export_endpoint` may move that of exports.
+const NAMED: [(&str, &str); 2] =
+    [(ComplianceErase::NAME, "/api/compliance/erase"), (ComplianceExport::NAME, "/api/compliance/export")];
+
 pub(super) fn paths(contract: &CheckedContract) -> impl Iterator<Item = (String, Value)> {
-    let named = contract.commands().filter(|entry| entry.name.as_str() == ComplianceErase::NAME);
-    let named = named.map(|entry| {
+    let named = contract.commands().filter_map(|entry| {
+        let (_, path) = NAMED.iter().find(|(name, _)| *name == entry.name.as_str())?;
         let mut post = command(entry);
-        post["operationId"] = "compliance.erase.named".into();
-        ("/api/compliance/erase".to_owned(), json!({ "post": post }))
+        post["operationId"] = format!("{}.named", entry.name).into();
+        Some(((*path).to_owned(), json!({ "post": post })))
     });
     let all =
         contract.commands().map(|entry| (format!("/api/commands/{}", entry.name), json!({ "post": command(entry) })));

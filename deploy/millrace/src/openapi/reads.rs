@@ -19,6 +19,7 @@ pub(super) fn paths() -> Vec<(String, Value)> {
     let about = "The certificate of an erasure that is executed, byte for byte as its audit line has hashed it";
     let certificate = read("certificate", about, Some("compliance"), "Certificate", &["OperationId"]);
     paths.push(("/api/operations/{id}/certificate".to_owned(), certificate));
+    paths.push(("/api/operations/{id}/export".to_owned(), archive()));
     for (name, schema) in [("projects", "Projects"), ("members", "Members")] {
         let about = format!("The tenant's {name}, newest first, a page at a time");
         let resource = name.trim_end_matches('s');
@@ -36,6 +37,27 @@ pub(super) fn paths() -> Vec<(String, Value)> {
     let filters = ["Limit", "After", "Actor", "AuditAction", "Resource", "Outcome", "From", "To"];
     paths.push(("/api/audit".to_owned(), read("audit", about, Some("audit_log"), "AuditLines", &filters)));
     paths
+}
+
+/// The one answer that is no JSON.
+fn archive() -> Value {
+    let file = json!({ "type": "string", "contentMediaType": "application/x-tar" });
+    let success = json!({
+        "description": "A tar file: manifest.json, manifest.sig, and a file of JSON Lines for each page of a table.",
+        "headers": { "Content-Disposition": { "description": "A name for the file.", "schema": text() } },
+        "content": { "application/x-tar": { "schema": file } },
+    });
+    json!({
+        "get": {
+            "operationId": "export.read",
+            "tags": ["reads"],
+            "summary": "The archive of an export, for seven days",
+            "description": "Users and services whose role has `compliance:export`.",
+            "security": [{ "token": [] }],
+            "parameters": [part("parameters", "OperationId")],
+            "responses": answers(Kind::Download, "200", success),
+        },
+    })
 }
 
 fn read(id: &str, about: &str, resource: Option<&str>, schema: &str, parameters: &[&str]) -> Value {
@@ -138,6 +160,17 @@ fn operation() -> Value {
             "code": { "type": ["string", "null"], "description": "Why it was rejected or denied." },
             "resource_type": { "type": ["string", "null"], "description": "What it changed, once it is applied." },
             "resource_id": { "type": ["string", "null"] },
+            "export": object(&[
+                ("scope", json!({ "enum": ["org", "subject"] })),
+                ("state", json!({ "enum": ["running", "ready", "expired", "revoked"] })),
+                ("files", json!({ "type": "integer", "minimum": 0 })),
+                ("table", json!({ "type": ["string", "null"], "description": "Whose rows were written last." })),
+                ("rows", json!({ "type": "integer", "minimum": 0 })),
+                ("bytes", json!({ "type": "integer", "minimum": 0 })),
+                ("requested_at", moment()),
+                ("finished_at", maybe_moment()),
+                ("expires_at", moment()),
+            ]),
             "erasure": object(&[
                 ("scope", json!({ "enum": ["subject", "org"] })),
                 ("state", json!({ "enum": ["planned", "executing", "executed", "canceled"] })),

@@ -54,6 +54,7 @@ pub(super) const ENGINE_GRANTS: &[(&str, &str, &str)] = &[
     ("millrace_indexer", "UPDATE", "audit_index_position(byte_offset)"),
     ("millrace_reader", "SELECT", "dead_letters"),
     ("millrace_reader", "SELECT", "operations"),
+    ("millrace_maintenance", "INSERT", "due"),
     ("millrace_maintenance", "INSERT", "outbox"),
     ("millrace_maintenance", "SELECT", "outbox(exchange)"),
     ("millrace_maintenance", "SELECT", "outbox(body)"),
@@ -104,6 +105,8 @@ pub(super) const ENGINE_POLICIES: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("due", "erase_find", "r", "millrace_owner", CANONICAL, "-"),
     ("due", "erase", "d", "millrace_owner", CANONICAL, "-"),
     ("due", "schedule", "*", "millrace_app", OUTSIDE_SCOPE, OUTSIDE_SCOPE),
+    ("due", "hasten_find", "r", "millrace_owner", CANONICAL, "-"),
+    ("due", "hasten", "w", "millrace_owner", CANONICAL, CANONICAL),
     ("operations", "settle", "a", "millrace_app", "-", OUTSIDE_SCOPE),
     ("operations", "settle_again", "w", "millrace_app", OUTSIDE_SCOPE, OUTSIDE_SCOPE),
     ("operations", "settle_once", "r", "millrace_app", OUTSIDE_SCOPE, "-"),
@@ -134,6 +137,11 @@ pub(super) const DEFINERS: &[(&str, &str)] = &[
         "engine.org_on_its_way()",
         "counts what of the tenant in scope is parked or to be published, whose fields no run-time role of workers may read",
     ),
+    (
+        "engine.export_rows(text,text,text[],integer,bigint)",
+        "reads dead letters, answers and links of the tenant in scope for its export, whose bodies no run-time role may read",
+    ),
+    ("engine.hasten(text,text[],interval)", "brings forward what is due of the tenant in scope, and shows none of it"),
     ("engine.clear_spare_inbox()", "empties the generation of the inbox that nobody asks any more"),
     (
         "engine.link_customer(text,text,boolean,text)",

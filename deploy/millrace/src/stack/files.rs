@@ -75,10 +75,11 @@ pub(super) fn write(
             state.write(&format!("keys/{key}"), &format!("{text}\n"), 0o600)?;
         }
     }
-    let log_key = "keys/audit-log";
-    if !state.root().join(log_key).exists() {
-        let key = SigningKey::generate(&format!("{NAME}/audit")).ok_or("the stack's name is no name of a log")?;
-        state.write(log_key, &format!("{}\n", key.render().expose_secret()), 0o600)?;
+    for (file, signs) in [("keys/audit-log", "audit"), ("keys/exports", "exports")] {
+        if !state.root().join(file).exists() {
+            let key = SigningKey::generate(&format!("{NAME}/{signs}")).ok_or("the stack's name is no name of a key")?;
+            state.write(file, &format!("{}\n", key.render().expose_secret()), 0o600)?;
+        }
     }
     let (host, amqp_port) = rabbit.amqp_address();
     let toml = include_str!("millrace.toml")

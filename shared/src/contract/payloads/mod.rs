@@ -4,6 +4,7 @@ mod access;
 mod billing;
 mod compliance;
 mod edge;
+mod exports;
 mod members;
 mod projects;
 mod refetch;
@@ -19,6 +20,10 @@ pub use compliance::{
     OrgErased, PersonErased,
 };
 pub use edge::{EdgeRefused, EdgeRule};
+pub use exports::{
+    ComplianceExpireExport, ComplianceExport, ComplianceExportExpired, ComplianceExportPage, ComplianceExportWritten,
+    ExportWritten, WrittenManifest, WrittenRows,
+};
 pub use members::{MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole};
 pub use projects::{
     ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectsArchive, ProjectsCreate, ProjectsDelete,
