@@ -19,6 +19,7 @@ CREATE TABLE app.exports (
   manifest_bytes bigint,
   manifest_sha256 text,
   signature text,                 -- a signed note with the manifest's SHA-256
+  gone_at timestamptz,            -- when nothing of it was in the store any more
   created_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (org_id, id),
   CHECK (state <> 'ready' OR (finished_at IS NOT NULL AND manifest_object IS NOT NULL AND manifest_bytes IS NOT NULL
@@ -44,7 +45,7 @@ CREATE TABLE app.export_files (
 );
 SELECT millrace.protect('export_files');
 
-SELECT millrace.tag('app.exports', '{org_id,id,scope,state,pages,place,row_count,byte_count,requested_at,finished_at,expires_at,manifest_object,manifest_bytes,manifest_sha256,signature,created_at}',
+SELECT millrace.tag('app.exports', '{org_id,id,scope,state,pages,place,row_count,byte_count,requested_at,finished_at,expires_at,manifest_object,manifest_bytes,manifest_sha256,signature,gone_at,created_at}',
   'pii: none, ids, counts and times');
 SELECT millrace.tag('app.exports', '{subject}', 'pii: person; erase: column');
 SELECT millrace.tag('app.exports', '{after_key}',

@@ -219,7 +219,7 @@ BEGIN
   GET DIAGNOSTICS answers = ROW_COUNT;
   DELETE FROM engine.due d WHERE d.org_id = org AND (d.message_type, d.subject) IN (
     SELECT e.message_type, e.subject FROM engine.due e
-    WHERE e.org_id = org AND e.message_type <> 'compliance.erase_org' LIMIT most);
+    WHERE e.org_id = org AND e.message_type NOT IN ('compliance.erase_org', 'compliance.expire_export') LIMIT most);
   GET DIAGNOSTICS put_off = ROW_COUNT;
   RETURN jsonb_build_object('engine.dead_letters', letters, 'engine.operations', answers, 'engine.due', put_off);
 END $$;
@@ -322,3 +322,22 @@ SELECT millrace.tag('app.invoice_payments', '{org_id}', 'pii: none, the provider
 SELECT millrace.tag('app.refunds', '{org_id}', 'pii: none, amounts; org: kept, bookkeeping that the law asks for');
 SELECT millrace.tag('app.fee_ledger', '{org_id}', 'pii: none, amounts; org: kept, bookkeeping that the law asks for');
 SELECT millrace.tag('engine.holds', '{evidence_sha256,evidence_lines,pinned_at}', 'pii: none, hashes, counts and times');
+
+-- Exports of a tenant that is erased can neither go on nor be fetched, and their objects go as soon as no page can be under way
+-- any more. Their rows stay, without whoever they are about, and say that the objects are gone.
+CREATE FUNCTION app.revoke_every_export() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  revoked text[];
+BEGIN
+  UPDATE app.exports e SET after_key = NULL, subject = NULL,
+      state = CASE WHEN e.state IN ('running', 'ready') THEN 'revoked' ELSE e.state END
+    WHERE e.org_id = NEW.org_id;
+  SELECT array_agg(e.id::text) INTO revoked FROM app.exports e WHERE e.org_id = NEW.org_id AND e.gone_at IS NULL;
+  IF revoked IS NOT NULL THEN PERFORM engine.hasten('compliance.expire_export', revoked, interval '2 minutes'); END IF;
+  RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION app.revoke_every_export() FROM PUBLIC;
+CREATE TRIGGER revoke_every_export AFTER UPDATE OF erased_at ON app.tenants FOR EACH ROW
+  WHEN (OLD.erased_at IS NULL AND NEW.erased_at IS NOT NULL) EXECUTE FUNCTION app.revoke_every_export();
+SELECT millrace.tag('app.exports', '{org_id}', 'pii: none, an organisation; org: kept, that its objects are gone');
+SELECT millrace.tag('app.export_files', '{org_id}', 'pii: none, an organisation; org: kept, that its objects are gone');

@@ -1,6 +1,7 @@
 //! A whole tenant is erased in bounded steps: of every table that no tag keeps, an adopter's included, to a certificate that the
 //! audit log vouches for. From the first step on everybody is denied.
 
+mod exports;
 mod held;
 mod operators;
 mod resumed;

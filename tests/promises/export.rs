@@ -17,7 +17,7 @@ use millrace_tests::{Answer, Caller, Program, World, eventually, run_cli};
 use serde_json::{Value, json};
 
 /// Asks for an export over its own path; the operation's place.
-async fn ask(world: &World, url: &str, caller: &Caller, key: &str, person: Option<&str>) -> String {
+pub(crate) async fn ask(world: &World, url: &str, caller: &Caller, key: &str, person: Option<&str>) -> String {
     let body = match person {
         None => json!({ "scope": "org" }),
         Some(person) => json!({ "scope": "subject", "user_id": person }),
@@ -48,7 +48,7 @@ async fn until(world: &World, place: &str, caller: &Caller, what: &str, fits: im
     .await
 }
 
-async fn ready(world: &World, place: &str, caller: &Caller) -> Value {
+pub(crate) async fn ready(world: &World, place: &str, caller: &Caller) -> Value {
     until(world, place, caller, "the export is ready", |found| found["export"]["state"] == "ready").await
 }
 
@@ -114,7 +114,7 @@ fn no_row_is_there_twice(files: &BTreeMap<String, Vec<u8>>) {
 }
 
 /// The folder of the world's store.
-fn store(world: &World) -> PathBuf {
+pub(crate) fn store(world: &World) -> PathBuf {
     world.config_path().with_file_name("exports")
 }
 

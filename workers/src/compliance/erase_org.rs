@@ -112,7 +112,11 @@ async fn settle(
     more: bool,
 ) -> Result<Changed, Fault> {
     let org = tx.tenant().to_string();
-    let on_its_way = sqlx::query_scalar!(r#"SELECT engine.org_on_its_way() AS "on_its_way!""#);
+    let on_its_way = sqlx::query_scalar!(
+        r#"SELECT engine.org_on_its_way() + (SELECT count(*) FROM app.exports WHERE org_id = $1 AND gone_at IS NULL)
+             AS "on_its_way!""#,
+        org,
+    );
     if more || on_its_way.fetch_one(tx.conn()).await? > 0 {
         return Err(Fault::Wait { code: "erasure_unfinished", window: LONGEST_WAIT });
     }

@@ -54,9 +54,12 @@ impl Handler for NoteExpired {
         let (org, id) = (tx.tenant().to_string(), message.payload.export_id);
         // One that was revoked stays so: it says why it is gone.
         sqlx::query!(
-            "UPDATE app.exports SET state = 'expired', after_key = NULL WHERE org_id = $1 AND id = $2 AND state <> 'revoked'",
+            "UPDATE app.exports SET after_key = NULL, gone_at = coalesce(gone_at, $3),
+               state = CASE state WHEN 'revoked' THEN state ELSE 'expired' END
+             WHERE org_id = $1 AND id = $2",
             org,
-            id
+            id,
+            message.decided_at.moment(),
         )
         .execute(tx.conn())
         .await?;
