@@ -36,14 +36,7 @@ async fn an_export_is_for_administrators_of_its_tenant_for_seven_days_once_a_day
     .await;
 
     let path = format!("{place}/export");
-    for (caller, status) in [
-        (Caller::user("acme", "ed", "editor"), 403),
-        (Caller::user("acme", "ed", "viewer"), 403),
-        (Caller::user("globex", "ann", "admin"), 404),
-    ] {
-        assert_eq!(get(&world, &path, &caller).await.status, status);
-    }
-    assert_eq!(world.http().send(Method::GET, &path, &[], Vec::new()).await.expect("an answer").status, 401);
+    others_do_not_fetch(&world, &path).await;
     let other = world.command(&url, &ann, "settings.update", "s", &json!({ "values": { "theme": "dark" } })).await;
     assert_eq!(world.outcome("acme", &other).await, "applied");
 
@@ -80,6 +73,18 @@ async fn an_export_is_for_administrators_of_its_tenant_for_seven_days_once_a_day
     assert!(away.headers.contains_key("retry-after"));
     world.finish(Left::default()).await;
     programs.clear();
+}
+
+/// Nobody but an administrator of the tenant gets it.
+async fn others_do_not_fetch(world: &World, path: &str) {
+    for (caller, status) in [
+        (Caller::user("acme", "ed", "editor"), 403),
+        (Caller::user("acme", "ed", "viewer"), 403),
+        (Caller::user("globex", "ann", "admin"), 404),
+    ] {
+        assert_eq!(get(world, path, &caller).await.status, status);
+    }
+    assert_eq!(world.http().send(Method::GET, path, &[], Vec::new()).await.expect("an answer").status, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
