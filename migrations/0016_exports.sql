@@ -159,15 +159,17 @@ REVOKE ALL ON FUNCTION app.export_tables(text), app.export_rows(text, text, text
 GRANT EXECUTE ON FUNCTION app.export_tables(text), app.export_rows(text, text, text[], int, bigint),
   engine.export_rows(text, text, text[], int, bigint) TO millrace_app;
 
--- What is due of the tenant in scope comes due earlier. A definer function, because a handler reaches no row of what is due.
-CREATE FUNCTION engine.hasten(kind text, subjects text[], pause interval) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+-- Exports of the tenant in scope expire earlier: when no page of them can be under way any more, which is bounded by half a
+-- minute. A definer function, because a handler reaches no row of what is due; and for exports alone, because others count on
+-- their time.
+CREATE FUNCTION engine.hasten_expiry(exports text[]) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
   SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  UPDATE engine.due d SET due_at = least(d.due_at, now() + pause)
-    WHERE d.org_id = app.cur_org() AND d.message_type = kind AND d.subject = ANY (subjects);
+  UPDATE engine.due d SET due_at = least(d.due_at, now() + interval '2 minutes')
+    WHERE d.org_id = app.cur_org() AND d.message_type = 'compliance.expire_export' AND d.subject = ANY (exports);
 END $$;
-REVOKE ALL ON FUNCTION engine.hasten(text, text[], interval) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION engine.hasten(text, text[], interval) TO millrace_app, millrace_maintenance;
+REVOKE ALL ON FUNCTION engine.hasten_expiry(text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION engine.hasten_expiry(text[]) TO millrace_app, millrace_maintenance;
 CREATE POLICY hasten_find ON engine.due FOR SELECT TO millrace_owner USING (org_id = (SELECT app.cur_org()));
 CREATE POLICY hasten ON engine.due FOR UPDATE TO millrace_owner
   USING (org_id = (SELECT app.cur_org())) WITH CHECK (org_id = (SELECT app.cur_org()));
@@ -184,7 +186,7 @@ BEGIN
         AND (e.scope = 'org' OR e.subject IS NULL OR app.subject_tag(e.subject) = NEW.subject)
       RETURNING e.id)
     SELECT array_agg(gone.id::text) INTO revoked FROM gone;
-  IF revoked IS NOT NULL THEN PERFORM engine.hasten('compliance.expire_export', revoked, interval '2 minutes'); END IF;
+  IF revoked IS NOT NULL THEN PERFORM engine.hasten_expiry(revoked); END IF;
   RETURN NULL;
 END $$;
 REVOKE ALL ON FUNCTION app.revoke_exports() FROM PUBLIC;

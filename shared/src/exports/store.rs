@@ -23,7 +23,7 @@ const FOLDER_MODE: u32 = 0o700;
 /// The store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreFault {
-    /// What it holds no such object, or another one than was noted.
+    /// It holds no such object, or another one than was noted.
     #[error("the object {0} is not in the store, or not as it was written")]
     Missing(String),
     /// It is away, full, or refuses.

@@ -36,14 +36,7 @@ async fn an_export_is_for_administrators_of_its_tenant_for_seven_days_once_a_day
     .await;
 
     let path = format!("{place}/export");
-    for (caller, status) in [
-        (Caller::user("acme", "ed", "editor"), 403),
-        (Caller::user("acme", "ed", "viewer"), 403),
-        (Caller::user("globex", "ann", "admin"), 404),
-    ] {
-        assert_eq!(get(&world, &path, &caller).await.status, status);
-    }
-    assert_eq!(world.http().send(Method::GET, &path, &[], Vec::new()).await.expect("an answer").status, 401);
+    others_do_not_fetch(&world, &path).await;
     let other = world.command(&url, &ann, "settings.update", "s", &json!({ "values": { "theme": "dark" } })).await;
     assert_eq!(world.outcome("acme", &other).await, "applied");
 
@@ -68,13 +61,30 @@ async fn an_export_is_for_administrators_of_its_tenant_for_seven_days_once_a_day
 
     world.execute("UPDATE app.exports SET requested_at = requested_at - interval '1 day'").await;
     let place = ask(&world, &url, &ann, "e3", None).await;
-    ready(&world, &place, &ann).await;
-    // Whose objects somebody has taken away is gone too.
-    std::fs::remove_dir_all(super::store(&world)).expect("the store");
+    let third = ready(&world, &place, &ann).await;
+    // Whose objects somebody has taken away is gone too; a store that is not there may come back.
+    let folder = super::store(&world).join(third["resource_id"].as_str().expect("an id"));
+    std::fs::remove_dir_all(folder).expect("its objects");
     let gone = get(&world, &format!("{place}/export"), &ann).await;
     assert_eq!((gone.status, gone.code().as_str()), (410, "export_expired"));
+    std::fs::remove_dir_all(super::store(&world)).expect("the store");
+    let away = get(&world, &format!("{place}/export"), &ann).await;
+    assert_eq!((away.status, away.code().as_str()), (503, "export_store_unavailable"));
+    assert!(away.headers.contains_key("retry-after"));
     world.finish(Left::default()).await;
     programs.clear();
+}
+
+/// Nobody but an administrator of the tenant gets it.
+async fn others_do_not_fetch(world: &World, path: &str) {
+    for (caller, status) in [
+        (Caller::user("acme", "ed", "editor"), 403),
+        (Caller::user("acme", "ed", "viewer"), 403),
+        (Caller::user("globex", "ann", "admin"), 404),
+    ] {
+        assert_eq!(get(world, path, &caller).await.status, status);
+    }
+    assert_eq!(world.http().send(Method::GET, path, &[], Vec::new()).await.expect("an answer").status, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -60,7 +60,7 @@ async fn a_large_tenant_is_exported_whole_and_alone_in_constant_memory_through_a
         world.cli(&["tenants", "create", org]).await;
     }
     let (mut programs, url) = world.start_all().await;
-    programs.push(world.start("millrace-projects"));
+    programs.extend(["projects", "settings"].map(|worker| world.start(&format!("millrace-{worker}"))));
     mark(&world).await;
     world.until_count("select count(*) from engine.dead_letters", 1).await;
     projects(&world, "acme", PROJECTS).await;
@@ -75,6 +75,11 @@ async fn a_large_tenant_is_exported_whole_and_alone_in_constant_memory_through_a
     let sending = peak(&programs[0]);
 
     let ann = Caller::user("acme", "ann", "admin");
+    // Something of its own in the engine and in the audit log.
+    let set = world.command(&url, &ann, "settings.update", "s1", &json!({ "values": { "theme": "dark" } })).await;
+    assert_eq!(world.outcome("acme", &set).await, "applied");
+    let lines = "select count(*) from app.audit_index where org_id = 'acme' and action = 'settings.update'";
+    world.until_count(lines, 1).await;
     let before = objects(&world);
     let place = ask(&world, &url, &ann, "e1", None).await;
     eventually("some pages are in the store", async || (objects(&world) >= before + SOME).then_some(())).await;
@@ -102,7 +107,7 @@ async fn a_large_tenant_is_exported_whole_and_alone_in_constant_memory_through_a
     for (name, content) in &files {
         assert!(memmem(content, MARKER.as_bytes()).is_none(), "another tenant's marker stands in {name}");
     }
-    for table in ["app.tenants", "app.audit_index", "app.exports", "app.export_files", "app.projects"] {
+    for table in ["app.tenants", "app.audit_index", "app.exports", "app.settings", "engine.operations"] {
         assert!(tables(&files).contains(table), "{table} has no rows: {:?}", tables(&files));
     }
     assert!(rows(&files, "app.tenants").iter().all(|row| row["org_id"] == "acme"));

@@ -141,7 +141,10 @@ pub(super) const DEFINERS: &[(&str, &str)] = &[
         "engine.export_rows(text,text,text[],integer,bigint)",
         "reads dead letters, answers and links of the tenant in scope for its export, whose bodies no run-time role may read",
     ),
-    ("engine.hasten(text,text[],interval)", "brings forward what is due of the tenant in scope, and shows none of it"),
+    (
+        "engine.hasten_expiry(text[])",
+        "lets exports of the tenant in scope expire earlier, and shows nothing of what is due",
+    ),
     ("engine.clear_spare_inbox()", "empties the generation of the inbox that nobody asks any more"),
     (
         "engine.link_customer(text,text,boolean,text)",
