@@ -90,6 +90,9 @@ use crate::telemetry::fields;
 /// is answered waits for the slowest of them before it is acked.
 pub(super) const AT_ONCE: usize = 8;
 
+/// How long an outage of the other side is waited for.
+const AWAY_WINDOW: Duration = Duration::from_secs(24 * 3_600);
+
 /// Makes one kind of call. A value of it lives as long as its worker and holds the client.
 pub trait Egress: Send + Sync + 'static {
     /// The message that asks for the call.
@@ -141,10 +144,19 @@ impl<A: Payload + Serialize> Answered<A> {
 /// Why there is no answer. Codes are stable and carry no values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallFault {
-    /// The other side is away, busy or broken: again later, counted.
+    /// The call failed, and the message may be to blame: again later, counted.
     #[error("the call failed: {code}")]
     Retry {
         /// What went wrong.
+        code: &'static str,
+        /// The other side asked not to be called before.
+        after: Option<Duration>,
+    },
+    /// The other side is away, busy or broken, which is no message's fault: again later, not counted, for a day; then the
+    /// message is dead.
+    #[error("the other side is away: {code}")]
+    Wait {
+        /// How that shows.
         code: &'static str,
         /// The other side asked not to be called before.
         after: Option<Duration>,
@@ -167,6 +179,9 @@ pub(super) fn bounded<E: Egress>(egress: Arc<E>, request: E::Request) -> Call {
         match called.unwrap_or(Err(CallFault::Retry { code: "call_timed_out", after: None })) {
             Ok(answered) => answered.changed().map_err(|fault| dispatch::fate_of(&fault)),
             Err(CallFault::Retry { code, after }) => Err(Fate::Retry { code, after: after.unwrap_or_default() }),
+            Err(CallFault::Wait { code, after }) => {
+                Err(Fate::Wait { code, window: AWAY_WINDOW, after: after.unwrap_or_default() })
+            }
             Err(CallFault::Reject { code }) => Err(Fate::Rejected { code }),
         }
     })

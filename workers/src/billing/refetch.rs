@@ -41,9 +41,11 @@ impl Egress for Refetch {
         let BillingRefetch { provider, account, subscription, tie } = wanted;
         let found = self.0.subscription(&account, &subscription).await.map_err(|fault| {
             tracing::warn!(code = fault.code(), error = %fault, "Stripe was asked for a subscription in vain");
-            match fault.is_final() {
-                true => CallFault::Reject { code: fault.code() },
-                false => CallFault::Retry { code: fault.code(), after: fault.after() },
+            let (code, after) = (fault.code(), fault.after());
+            match (fault.is_final(), fault.is_outage()) {
+                (true, _) => CallFault::Reject { code },
+                (_, true) => CallFault::Wait { code, after },
+                _ => CallFault::Retry { code, after },
             }
         })?;
         if found.id != subscription {
