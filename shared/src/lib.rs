@@ -18,12 +18,12 @@ pub mod stripe;
 pub mod telemetry;
 
 use contract::payloads::{
-    AccessChanged, BillingChangePlan, BillingLinkCustomer, BillingOverrideAccess, BillingRefetch, BillingRefetched,
-    BillingReviewAccess, ComplianceCancelErasure, ComplianceErase, ComplianceExecuteErasure, CustomerLinked,
-    EdgeRefused, MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole, PersonErased, PlanChanged,
-    ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectsArchive, ProjectsCreate, ProjectsDelete,
-    ProjectsRename, SettingsUpdate, SettingsUpdated, StripeEvent, TenantClosed, TenantCreated, TenantResumed,
-    TenantSuspended, TenantsClose, TenantsCreate, TenantsResume, TenantsSuspend,
+    AccessChanged, BillingChangePlan, BillingChargeFee, BillingLinkCustomer, BillingOverrideAccess, BillingRefetch,
+    BillingRefetched, BillingReviewAccess, ComplianceCancelErasure, ComplianceErase, ComplianceExecuteErasure,
+    CustomerLinked, EdgeRefused, MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole, PersonErased,
+    PlanChanged, ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectsArchive, ProjectsCreate,
+    ProjectsDelete, ProjectsRename, SettingsUpdate, SettingsUpdated, StripeEvent, TenantClosed, TenantCreated,
+    TenantResumed, TenantSuspended, TenantsClose, TenantsCreate, TenantsResume, TenantsSuspend,
 };
 use contract::{Contract, Provider, RoleTable};
 
@@ -47,6 +47,7 @@ fn commands(contract: Contract) -> Contract {
         .command::<BillingOverrideAccess>()
         .command::<BillingReviewAccess>()
         .command::<BillingRefetched>()
+        .command::<BillingChargeFee>()
         .worker("provider")
         .command::<BillingRefetch>()
         .worker("projects")
