@@ -333,7 +333,7 @@ BEGIN
       state = CASE WHEN e.state IN ('running', 'ready') THEN 'revoked' ELSE e.state END
     WHERE e.org_id = NEW.org_id;
   SELECT array_agg(e.id::text) INTO revoked FROM app.exports e WHERE e.org_id = NEW.org_id AND e.gone_at IS NULL;
-  IF revoked IS NOT NULL THEN PERFORM engine.hasten('compliance.expire_export', revoked, interval '2 minutes'); END IF;
+  IF revoked IS NOT NULL THEN PERFORM engine.hasten_expiry(revoked); END IF;
   RETURN NULL;
 END $$;
 REVOKE ALL ON FUNCTION app.revoke_every_export() FROM PUBLIC;

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::Request;
 use hyper::body::{Body, Incoming};
@@ -12,7 +12,7 @@ use metrics::{Gauge, Histogram};
 use millrace::amqp::{AmqpFault, Dialer, Publisher};
 use millrace::config::{Config, HttpConfig};
 use millrace::contract::payloads::EdgeRule;
-use millrace::contract::{BrokerUser, CheckedContract, OperationId, RoleTable};
+use millrace::contract::{BrokerUser, CheckedContract, OperationId, RoleTable, Timestamp};
 use millrace::exports::{Archive, ExportStore, StoreFault};
 use millrace::lifecycle::ReadyCheck;
 use millrace::telemetry::fields;
@@ -175,7 +175,7 @@ impl Edge {
             return Err(CommandFault::OutsideGrant.into());
         }
         self.enqueue.message(&envelope, command.route(lane), lane, body).await?;
-        let operation = self.enqueue.operation(&caller.org, &envelope.message_id);
+        let operation = self.enqueue.operation(&caller.org, &envelope);
         Ok(response::accepted(&operation))
     }
 
@@ -184,9 +184,14 @@ impl Edge {
         let ours = |id: &OperationId| self.enqueue.made(id, &caller.org);
         // Another tenant's operation, and one that never was, are not told apart.
         let id = id.filter(ours).ok_or(Refusal::NotFound)?;
-        let wait = wait_of(head.uri.query())?;
+        let over = id.is_over(Timestamp::new(OffsetDateTime::now_utc()));
+        let wait = wait_of(head.uri.query())?.min(if over { Duration::ZERO } else { Duration::MAX });
         let publisher = self.enqueue.publisher();
         let mut answer = self.reads.operation(reader(&caller), publisher, id.message_id(), wait).await?;
+        // Its outcome was told for as long as promised, and is deleted.
+        if over && answer["status"] == "pending" {
+            return Err(Refusal::NotFound);
+        }
         answer["operation"] = id.to_string().into();
         Ok(response::read(&answer))
     }

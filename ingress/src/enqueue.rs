@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace::amqp::{PublishFault, Publisher};
-use millrace::contract::{Envelope, Keyring, Lane, MessageId, OperationId, PublisherName, Route, Signer, TenantId};
+use millrace::contract::{Envelope, Keyring, Lane, OperationId, PublisherName, Route, Signer, TenantId};
 use millrace::lifecycle::ReadyCheck;
 use millrace::rates::LaneCounts;
 use tokio::sync::Mutex;
@@ -84,8 +84,8 @@ impl Enqueue {
     }
 
     /// The operation id of a command that was queued.
-    pub(crate) fn operation(&self, org: &TenantId, message_id: &MessageId) -> OperationId {
-        self.signer.operation(org, message_id)
+    pub(crate) fn operation(&self, org: &TenantId, envelope: &Envelope) -> OperationId {
+        self.signer.operation(org, &envelope.message_id, envelope.issued_at)
     }
 
     /// Ready means that the broker confirms publishes.

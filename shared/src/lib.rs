@@ -19,13 +19,14 @@ pub mod stripe;
 pub mod telemetry;
 
 use contract::payloads::{
-    AccessChanged, BillingChangePlan, BillingLinkCustomer, BillingOverrideAccess, BillingRefetch, BillingRefetched,
-    BillingReviewAccess, ComplianceCancelErasure, ComplianceErase, ComplianceEraseOrg, ComplianceExecuteErasure,
-    ComplianceExpireExport, ComplianceExport, ComplianceExportExpired, ComplianceExportPage, ComplianceExportWritten,
-    CustomerLinked, EdgeRefused, MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole, OrgErased, PersonErased,
-    PlanChanged, ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectsArchive, ProjectsCreate,
-    ProjectsDelete, ProjectsRename, SettingsUpdate, SettingsUpdated, StripeEvent, TenantClosed, TenantCreated,
-    TenantResumed, TenantSuspended, TenantsClose, TenantsCreate, TenantsResume, TenantsSuspend,
+    AccessChanged, BillingChangePlan, BillingChargeFee, BillingLinkCustomer, BillingOverrideAccess, BillingRefetch,
+    BillingRefetched, BillingReviewAccess, ComplianceCancelErasure, ComplianceErase, ComplianceEraseOrg,
+    ComplianceExecuteErasure, ComplianceExpireExport, ComplianceExport, ComplianceExportExpired, ComplianceExportPage,
+    ComplianceExportWritten, CustomerLinked, EdgeRefused, MemberRemoved, MemberRoleSet, MembersRemove, MembersSetRole,
+    OrgErased, PersonErased, PlanChanged, ProjectArchived, ProjectCreated, ProjectDeleted, ProjectRenamed,
+    ProjectsArchive, ProjectsCreate, ProjectsDelete, ProjectsRename, SettingsUpdate, SettingsUpdated, StripeEvent,
+    TenantClosed, TenantCreated, TenantResumed, TenantSuspended, TenantsClose, TenantsCreate, TenantsResume,
+    TenantsSuspend,
 };
 use contract::{Contract, Provider, RoleTable};
 
@@ -49,6 +50,7 @@ fn commands(contract: Contract) -> Contract {
         .command::<BillingOverrideAccess>()
         .command::<BillingReviewAccess>()
         .command::<BillingRefetched>()
+        .command::<BillingChargeFee>()
         .worker("provider")
         .command::<BillingRefetch>()
         .worker("projects")

@@ -79,13 +79,8 @@ const LEAVE: &str = "WITH scope AS MATERIALIZED (SELECT coalesce(current_setting
 /// `shared/src/pipeline/park.rs`, `clear`.
 const CLEAR: &str = "DELETE FROM engine.parked p USING UNNEST($1::text[], $2::text[]) AS s (publisher, message_id)
    WHERE p.publisher = s.publisher AND p.message_id = s.message_id";
-/// `shared/src/pipeline/operations.rs`, `insert`; commands alone.
-const RECORD: &str = "INSERT INTO engine.operations
-     (org_id, publisher, message_id, command, outcome, code, resource_type, resource_id, settled_at)
-   SELECT n.*, $9 FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-     $8::text[]) AS n (org_id, publisher, message_id, command, outcome, code, resource_type, resource_id)
-   ORDER BY n.org_id, n.publisher, n.message_id
-   ON CONFLICT (org_id, publisher, message_id) DO NOTHING";
+/// `shared/src/pipeline/operations.rs`, `write`; commands alone.
+const RECORD: &str = "SELECT engine.record_operations($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 /// `shared/src/pipeline/outbox.rs`, `store`.
 const STORE: &str = "INSERT INTO engine.outbox (id, exchange, routing_key, fields, body)
    SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::bytea[])";
@@ -187,7 +182,7 @@ impl Statements {
         sqlx::query(LEAVE).fetch_one(&mut *tx).await?;
         sqlx::query(CLEAR).bind(["ingress"]).bind([&message.id]).execute(&mut *tx).await?;
         if kind == Kind::Command {
-            record(&mut tx, message, id).await?;
+            record(&mut tx, self.context(&message.org), message, id).await?;
         }
         let rows = self.store(&mut tx, kind).await?;
         tx.commit().await?;
@@ -285,9 +280,9 @@ async fn pay(connection: &mut PgConnection, message: &Message, id: Uuid) -> sqlx
         .map(drop)
 }
 
-async fn record(connection: &mut PgConnection, message: &Message, id: Uuid) -> sqlx::Result<()> {
+async fn record(connection: &mut PgConnection, context: String, message: &Message, id: Uuid) -> sqlx::Result<()> {
     sqlx::query(RECORD)
-        .bind([&message.org])
+        .bind([context])
         .bind(["ingress"])
         .bind([&message.id])
         .bind(["projects.create"])

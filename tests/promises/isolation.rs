@@ -1,6 +1,7 @@
 //! One tenant never reads or changes another: what the database allows each real role, and what it refuses.
 
 mod catalogue;
+mod engine;
 mod processes;
 mod rows;
 

@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use hyper::Method;
+use millrace::contract::{MessageId, TenantId, Timestamp};
 use millrace_cli::local::Stop;
 use millrace_tests::{Answer, Caller, Left, World, eventually};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 async fn get(world: &World, url: &str, token: &str) -> Answer {
     let bearer = format!("Bearer {token}");
@@ -67,6 +69,43 @@ async fn an_operation_is_pending_until_it_is_settled_and_only_for_its_tenant() {
     assert_eq!(get(&world, &place, "x.y.z").await.status, 401);
     world.finish(Left::default()).await;
     drop((programs, projects));
+}
+
+/// An operation of `acme` as it was given so many days ago.
+fn given(world: &World, message: &str, days: i64) -> String {
+    let at = OffsetDateTime::now_utc() - time::Duration::days(days);
+    let (org, message) = (TenantId::parse("acme").expect("a tenant"), MessageId::parse(message).expect("an id"));
+    world.signer("ingress").operation(&org, &message, Timestamp::new(at)).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_is_told_for_35_days_and_not_found_after() {
+    let world = World::new().await;
+    world.cli(&["tenants", "create", "acme"]).await;
+    world
+        .execute(
+            "INSERT INTO engine.operations (org_id, publisher, message_id, command, outcome, code, settled_at)
+             SELECT 'acme', 'ingress', 'm_' || days, 'projects.create', 'rejected', 'x', now() - days * interval '1 day'
+             FROM unnest('{34,36}'::int[]) AS days",
+        )
+        .await;
+    let (programs, url) = world.start_all().await;
+    world.until_count("select count(*) from engine.operations", 1).await;
+    let token = Caller::user("acme", "u1", "editor").token();
+    for (message, days, wanted) in [
+        ("m_34", 34, (200, "rejected")),
+        // It was given before it was settled, and its outcome is still there.
+        ("m_34", 40, (200, "rejected")),
+        ("m_36", 36, (404, "")),
+        ("m_nobody", 34, (200, "pending")),
+    ] {
+        let place = format!("{url}/api/operations/{}?wait=0", given(&world, message, days));
+        let answer = get(&world, &place, &token).await;
+        let status = body(&answer)["status"].as_str().unwrap_or_default().to_owned();
+        assert_eq!((answer.status, status.as_str()), wanted, "{message}, {days} days");
+    }
+    world.finish(Left::default()).await;
+    drop(programs);
 }
 
 #[tokio::test(flavor = "multi_thread")]

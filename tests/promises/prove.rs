@@ -222,7 +222,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
     ("GRANT CREATE ON SCHEMA app TO millrace_app", "app", "the login may create"),
     ("GRANT USAGE ON SCHEMA priv TO millrace_app", "priv", "the schema of secrets"),
     ("REVOKE INSERT ON engine.outbox FROM millrace_app", "engine.outbox", "an expected grant is missing"),
-    ("DROP POLICY settle_once ON engine.operations", "engine.operations", "an expected policy is missing"),
+    ("DROP POLICY take ON engine.due", "engine.due", "an expected policy is missing"),
     (
         "CREATE POLICY extra ON engine.dead_letters FOR SELECT TO millrace_reader USING (true)",
         "engine.dead_letters",

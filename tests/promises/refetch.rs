@@ -1,6 +1,8 @@
 //! What two events of one second leave open, the provider is asked: by a call that holds no transaction, is made again
 //! after a crash, and is applied once.
 
+mod away;
+
 use std::sync::LazyLock;
 
 use millrace_tests::{Left, Program, Sample, StripeStandIn, World, eventually, reorder};
@@ -156,7 +158,7 @@ async fn a_busy_provider_is_left_alone_as_long_as_it_asks_and_a_redirect_is_not_
     let (programs, url) = world.start_all().await;
     let provider: Program = world.start_with("millrace-provider", &stripe.variables());
     tie(&world, &url, "sub_1").await;
-    let parked = "select count(*) from engine.parked where reason = 'provider_busy' and attempts = 1
+    let parked = "select count(*) from engine.parked where reason = 'provider_busy' and attempts = 0
                   and not_before > now() + interval '590 seconds'";
     world.until_count(parked, 1).await;
     world.execute("update engine.parked set not_before = now()").await;

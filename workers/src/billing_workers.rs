@@ -8,7 +8,8 @@ use millrace::pipeline::Handlers;
 use millrace::stripe::StripeClient;
 
 use crate::billing::{
-    ApplyRefetched, ApplyStripeEvent, ChangePlan, LinkCustomer, OverrideAccess, Refetch, ReviewAccess, Thresholds,
+    ApplyRefetched, ApplyStripeEvent, ChangePlan, ChargeFee, LinkCustomer, OverrideAccess, Refetch, ReviewAccess,
+    Thresholds,
 };
 use crate::worker::run_configured;
 
@@ -22,6 +23,7 @@ pub fn run_billing(contract: Contract) -> ExitCode {
             ReviewAccess::new(thresholds.clone()),
             OverrideAccess::new(thresholds),
             ChangePlan,
+            ChargeFee::new(config.billing.fee.clone()),
             LinkCustomer,
         ])
     })

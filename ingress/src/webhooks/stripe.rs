@@ -31,7 +31,7 @@ pub(super) fn verify(source: &Source, headers: &HeaderMap, body: &[u8], now: i64
     if source.livemode.zip(head.livemode).is_some_and(|(expected, found)| expected != found) {
         return Err(WebhookFault::Livemode);
     }
-    let customer = || change.ok().flatten().map(|change| change.customer().to_owned());
+    let customer = || change.ok().flatten().map(|change| change.owner().to_owned());
     Ok(Proof { secret, event_id: head.id, sender: head.account.or_else(customer) })
 }
 

@@ -130,6 +130,54 @@ pub fn returned(fee: i64, amount: i64, before: i64, after: i64) -> i64 {
     i64::try_from((total(after) - total(before)).max(0)).unwrap_or(fee)
 }
 
+/// Money that went back of a paid amount, or came again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// An object's refunds grew from one total to another.
+    Back {
+        /// Minor units before.
+        before: i64,
+        /// Minor units after.
+        after: i64,
+    },
+    /// A refund of so much failed.
+    Again(i64),
+}
+
+impl Moved {
+    /// Minor units that moved.
+    pub fn amount(self) -> i64 {
+        match self {
+            Self::Back { before, after } => after.saturating_sub(before).max(0),
+            Self::Again(amount) => amount.max(0),
+        }
+    }
+
+    /// What of a fee goes along; below nothing for what came again. It is rounded down, so what came again takes back no more
+    /// than was given for it.
+    fn share(self, fee: i64, amount: i64) -> i128 {
+        match self {
+            Self::Back { before, after } => i128::from(returned(fee, amount, before, after)),
+            Self::Again(again) => -i128::from(returned(fee, amount, 0, again)),
+        }
+    }
+}
+
+/// What each of these gives back of a fee, after the others have been placed: below nothing where the fee is taken again. All
+/// of them together give back the sum of their shares, between nothing and the fee; so whatever the order in which they
+/// become known, the same is given in the end.
+pub fn placed(fee: i64, amount: i64, before: &[Moved], new: &[Moved]) -> Vec<i64> {
+    let fee = fee.max(0);
+    let given = |shares: i128| i64::try_from(shares.clamp(0, i128::from(fee))).unwrap_or(fee);
+    let mut shares: i128 = before.iter().map(|moved| moved.share(fee, amount)).sum();
+    let places = new.iter().map(|moved| {
+        let given_before = given(shares);
+        shares += moved.share(fee, amount);
+        given(shares) - given_before
+    });
+    places.collect()
+}
+
 /// Rounds to the nearest whole, and from the middle to the even one. Both are not negative.
 fn half_even(numerator: i128, denominator: i128) -> i128 {
     let (whole, rest) = (numerator / denominator, numerator % denominator);
@@ -161,6 +209,24 @@ mod tests {
 
     fn currency(code: &str) -> Currency {
         Currency::parse(code).unwrap()
+    }
+
+    /// What a charge's refunds say as they are made, one after the other, some of which fail at once; and what has gone back
+    /// for good. The parts are thousandths of what is left.
+    fn history(amount: i64, parts: &[(i64, bool)]) -> (Vec<Moved>, i64) {
+        let (mut events, mut total) = (Vec::new(), 0);
+        for (part, fails) in parts {
+            let refund = (amount - total) * part / 1_000;
+            if refund == 0 {
+                continue;
+            }
+            events.push(Moved::Back { before: total, after: total + refund });
+            match fails {
+                true => events.push(Moved::Again(refund)),
+                false => total += refund,
+            }
+        }
+        (events, total)
     }
 
     /// Amount, currency, fee of the specification's 0.5 % + 0.25.
@@ -285,6 +351,44 @@ mod tests {
         #[test]
         fn strange_numbers_overflow_nowhere(fee in any::<i64>(), amount in any::<i64>(), a in any::<i64>(), b in any::<i64>()) {
             prop_assert!(returned(fee, amount, a, b) >= 0);
+            let places = placed(fee, amount, &[Moved::Again(a)], &[Moved::Back { before: a, after: b }, Moved::Again(b)]);
+            prop_assert!(places.iter().sum::<i64>().abs() <= fee.max(0));
+        }
+
+        #[test]
+        fn refunds_that_fail_and_are_made_again_end_in_the_same_sum_in_every_order(
+            (amount, share, parts) in (1_000..1_000_000_i64, 0..=1_000_i64, proptest::collection::vec((1..=1_000_i64, any::<bool>()), 1..8)),
+            order in proptest::collection::vec(any::<u32>(), 16), cut in 0_usize..16,
+        ) {
+            let fee = amount * share / 1_000;
+            let (events, net) = history(amount, &parts);
+            let mut shuffled: Vec<(u32, Moved)> = order.iter().cycle().zip(&events).map(|(key, moved)| (*key, *moved)).collect();
+            shuffled.sort_by_key(|(key, _)| *key);
+            let shuffled: Vec<Moved> = shuffled.into_iter().map(|(_, moved)| moved).collect();
+            let (first, rest) = shuffled.split_at(cut.min(shuffled.len()));
+            let mut given = 0;
+            for place in placed(fee, amount, &[], first).into_iter().chain(placed(fee, amount, first, rest)) {
+                given += place;
+                prop_assert!((0..=fee).contains(&given));
+            }
+            prop_assert_eq!(given, placed(fee, amount, &[], &events).iter().sum::<i64>());
+            // Each failure leaves at most one unit with the tenant, by rounding.
+            let failures = parts.iter().filter(|(_, fails)| *fails).count() as i64;
+            let exact = returned(fee, amount, 0, net);
+            prop_assert!((exact..=exact + failures).contains(&given), "{given} of {exact}");
+        }
+
+        #[test]
+        fn the_sign_of_a_place_says_which_way_the_fee_went(
+            fee in 0..10_000_i64, before in 0..10_000_i64, more in 1..10_000_i64, again in 1..10_000_i64,
+        ) {
+            let back = Moved::Back { before, after: before + more };
+            for (all, known) in [(vec![], vec![back, Moved::Again(again)]), (vec![back], vec![Moved::Again(again), back])] {
+                for (place, moved) in placed(fee, 10_000, &all, &known).into_iter().zip(known) {
+                    let wanted = if matches!(moved, Moved::Again(_)) { place <= 0 } else { place >= 0 };
+                    prop_assert!(wanted && place.abs() <= moved.amount());
+                }
+            }
         }
 
         #[test]

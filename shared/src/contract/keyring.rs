@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     ActorKind, Envelope, EnvelopeFault, Field, KeyId, Lane, MessageId, MessageType, OperationId, PublisherName, Role,
-    SealKey, TenantId, WireFault, WireMessage,
+    SealKey, TenantId, Timestamp, WireFault, WireMessage,
 };
 
 /// Which tenants a key may speak for.
@@ -199,9 +199,9 @@ impl Signer {
         &self.publisher.grant
     }
 
-    /// The operation id of a command that this signer sealed for a tenant.
-    pub fn operation(&self, org: &TenantId, message_id: &MessageId) -> OperationId {
-        OperationId::new(&self.publisher.key, &self.deployment, org, message_id)
+    /// The operation id of a command that this signer sealed for a tenant, as it is given at this time.
+    pub fn operation(&self, org: &TenantId, message_id: &MessageId, given: Timestamp) -> OperationId {
+        OperationId::new(&self.publisher.key, &self.deployment, org, message_id, given)
     }
 
     /// Name of the deployment whose messages it seals.

@@ -90,6 +90,11 @@ impl BatchTx {
         Ok(())
     }
 
+    /// A tenant's context, for a statement of the engine that writes for several tenants and proves each.
+    pub(crate) fn context_of(&self, tenant: &TenantId) -> String {
+        self.context.seal(tenant)
+    }
+
     /// Begins to go from tenant to tenant. The engine's own statements have to wait until the last one is left.
     pub(crate) fn tenants(&mut self) -> Tenants<'_> {
         Tenants { batch: self, context: SecretString::from("") }
@@ -189,8 +194,8 @@ pub struct ScopedTx<'a> {
 }
 
 impl ScopedTx<'_> {
-    /// For the statements of authorization, inside the scope.
-    pub(super) fn conn(&mut self) -> &mut PgConnection {
+    /// For the statements of authorization, and the engine's own in this scope.
+    pub(crate) fn conn(&mut self) -> &mut PgConnection {
         self.batch.conn()
     }
 

@@ -14,7 +14,7 @@ use crate::db::{BatchTx, DbFault, Refusal, ScopedTx, is_contended, is_timeout, u
 use crate::telemetry::{chain, fields};
 
 /// How long a message waits for a lock that others hold, before it is dead.
-pub(super) const CONTENDED: Fate = Fate::Wait { code: "contended", window: UNRESOLVED_WINDOW };
+pub(super) const CONTENDED: Fate = Fate::wait("contended", UNRESOLVED_WINDOW);
 
 /// Handles every claimed message. A failure that leaves the transaction usable is noted and the run goes on, so that
 /// one rerun is enough for all of them; one that breaks the transaction ends the run at once.
@@ -189,6 +189,8 @@ pub(super) async fn read(
     match prepared.read(&mut tx).await {
         Ok(call) => Ok(Ok(call)),
         Err(Fault::Database(error)) if is_contended(&error) => Ok(Err(CONTENDED)),
+        // A read that is too slow is its message's failure, as a handler's statement is: nobody would count it otherwise.
+        Err(Fault::Database(error)) if is_timeout(&error) => Ok(Err(Fate::retry("statement_failed"))),
         Err(Fault::Database(error)) => match DbFault::from(error) {
             DbFault::Statement(_) => Ok(Err(Fate::retry("statement_failed"))),
             fault => Err(fault),
@@ -232,14 +234,14 @@ fn fate_of_refusal(why: Refusal) -> Fate {
     match why {
         Refusal::Denied(rule) => Fate::Denied { rule },
         Refusal::Rejected(code) => Fate::Rejected { code },
-        Refusal::TenantUnknown => Fate::Wait { code: "tenant_unknown", window: UNRESOLVED_WINDOW },
+        Refusal::TenantUnknown => Fate::wait("tenant_unknown", UNRESOLVED_WINDOW),
     }
 }
 
 pub(super) fn fate_of(fault: &Fault) -> Fate {
     match fault {
         Fault::Retry { code } => Fate::retry(code),
-        Fault::Wait { code, window } => Fate::Wait { code, window: *window },
+        Fault::Wait { code, window } => Fate::wait(code, *window),
         Fault::Reject { code } => Fate::Rejected { code },
         Fault::Deny { rule } => Fate::Denied { rule },
         Fault::Poison { code } => Fate::Dead { code, attempts: 1 },

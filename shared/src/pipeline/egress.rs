@@ -141,7 +141,7 @@ impl<A: Payload + Serialize> Answered<A> {
 /// Why there is no answer. Codes are stable and carry no values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallFault {
-    /// The other side is away, busy or broken: again later, counted.
+    /// The call failed, and the message may be to blame: again later, counted.
     #[error("the call failed: {code}")]
     Retry {
         /// What went wrong.
@@ -149,14 +149,16 @@ pub enum CallFault {
         /// The other side asked not to be called before.
         after: Option<Duration>,
     },
-    /// Something has to be put right first that is no failure of this call: again later, not counted, for as long as
-    /// `window`; then it is dead.
+    /// Something is away, busy or full, which is no message's fault: again later, not counted, for as long as `window`; then
+    /// the message is dead.
     #[error("the call waits: {code}")]
     Wait {
-        /// For what.
+        /// How that shows.
         code: &'static str,
-        /// For how long.
+        /// For how long it may last.
         window: Duration,
+        /// The other side asked not to be called before.
+        after: Option<Duration>,
     },
     /// The other side answered, and said no.
     #[error("the call was refused: {code}")]
@@ -176,7 +178,9 @@ pub(super) fn bounded<E: Egress>(egress: Arc<E>, request: E::Request) -> Call {
         match called.unwrap_or(Err(CallFault::Retry { code: "call_timed_out", after: None })) {
             Ok(answered) => answered.changed().map_err(|fault| dispatch::fate_of(&fault)),
             Err(CallFault::Retry { code, after }) => Err(Fate::Retry { code, after: after.unwrap_or_default() }),
-            Err(CallFault::Wait { code, window }) => Err(Fate::Wait { code, window }),
+            Err(CallFault::Wait { code, window, after }) => {
+                Err(Fate::Wait { code, window, after: after.unwrap_or_default() })
+            }
             Err(CallFault::Reject { code }) => Err(Fate::Rejected { code }),
         }
     })

@@ -207,8 +207,8 @@ pub(super) enum Fate {
     Buried { code: &'static str, attempts: i32, redrives: i32 },
     /// Again later, counted; not before `after` is over.
     Retry { code: &'static str, after: Duration },
-    /// Again later, not counted, for as long as `window`; then dead.
-    Wait { code: &'static str, window: Duration },
+    /// Again later, not counted and not before `after` is over, for as long as `window`; then dead.
+    Wait { code: &'static str, window: Duration, after: Duration },
     /// Parked in this transaction.
     Parked { code: &'static str },
     /// Settled before; nothing to do but ack.
@@ -219,6 +219,11 @@ impl Fate {
     /// Again later, counted, whenever its turn comes.
     pub(super) fn retry(code: &'static str) -> Self {
         Self::Retry { code, after: Duration::ZERO }
+    }
+
+    /// Again later, uncounted, whenever its turn comes.
+    pub(super) const fn wait(code: &'static str, window: Duration) -> Self {
+        Self::Wait { code, window, after: Duration::ZERO }
     }
 
     /// The outcome that gets an audit line, if this is one.

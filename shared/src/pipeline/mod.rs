@@ -18,6 +18,7 @@ mod operations;
 mod operator;
 mod outbox;
 mod park;
+mod prune;
 mod relay;
 mod resolve;
 mod road;

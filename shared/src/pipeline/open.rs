@@ -168,7 +168,7 @@ impl Road {
         }
         let prepared = match self.handlers.prepare(&opened.envelope, &wire.body, now) {
             None => {
-                let fate = Fate::Wait { code: "unknown_type", window: UNKNOWN_TYPE_WINDOW };
+                let fate = Fate::wait("unknown_type", UNKNOWN_TYPE_WINDOW);
                 return Parcel::decided(wire, Some(opened), fate, redelivered);
             }
             Some(Err(malformed)) => {

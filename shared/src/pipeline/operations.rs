@@ -4,13 +4,13 @@ use sqlx::postgres::PgConnection;
 
 use super::fate::{Changed, Fate};
 use super::road::Step;
-use crate::contract::Timestamp;
+use crate::contract::{TenantId, Timestamp};
 use crate::db::{BatchTx, DbFault};
 
 /// The rows of one run, column by column as PostgreSQL takes them.
 #[derive(Default)]
 struct Rows {
-    orgs: Vec<String>,
+    orgs: Vec<TenantId>,
     publishers: Vec<String>,
     ids: Vec<String>,
     commands: Vec<String>,
@@ -30,9 +30,8 @@ pub(super) async fn record(tx: &mut BatchTx, steps: &[Step<'_>], now: Timestamp)
     if rows.ids.is_empty() {
         return Ok(());
     }
-    if insert(tx.conn(), &rows, now).await? < rows.ids.len() {
-        overwrite(tx.conn(), &rows, now).await?;
-    }
+    let contexts: Vec<String> = rows.orgs.iter().map(|org| tx.context_of(org)).collect();
+    write(tx.conn(), &contexts, &rows, now).await?;
     Ok(())
 }
 
@@ -51,7 +50,7 @@ impl Rows {
             Fate::Applied(Changed { resource_type, resource, .. }) => Some((*resource_type, resource.id().to_owned())),
             _ => None,
         };
-        self.orgs.push(org.to_string());
+        self.orgs.push(org.clone());
         self.publishers.push(opened.publisher.name.to_string());
         self.ids.push(envelope.message_id.to_string());
         self.commands.push(envelope.message_type.to_string());
@@ -62,16 +61,11 @@ impl Rows {
     }
 }
 
-/// Returns how many were not there yet.
-async fn insert(connection: &mut PgConnection, rows: &Rows, now: Timestamp) -> sqlx::Result<usize> {
-    let inserted = sqlx::query!(
-        "INSERT INTO engine.operations
-           (org_id, publisher, message_id, command, outcome, code, resource_type, resource_id, settled_at)
-         SELECT n.*, $9 FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-           $8::text[]) AS n (org_id, publisher, message_id, command, outcome, code, resource_type, resource_id)
-         ORDER BY n.org_id, n.publisher, n.message_id
-         ON CONFLICT (org_id, publisher, message_id) DO NOTHING",
-        &rows.orgs,
+/// Each row goes under the context of its tenant, which nobody can make for another one.
+async fn write(connection: &mut PgConnection, contexts: &[String], rows: &Rows, now: Timestamp) -> sqlx::Result<()> {
+    sqlx::query!(
+        "SELECT engine.record_operations($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        contexts,
         &rows.publishers,
         &rows.ids,
         &rows.commands,
@@ -81,30 +75,7 @@ async fn insert(connection: &mut PgConnection, rows: &Rows, now: Timestamp) -> s
         &rows.resource_ids as &[Option<String>],
         now.moment(),
     )
-    .execute(connection)
-    .await?;
-    Ok(usize::try_from(inserted.rows_affected()).unwrap_or(usize::MAX))
-}
-
-/// A command that was dead may be sent again, and is then what it became last. What was settled never becomes dead: that
-/// is a copy which somebody gave up on.
-async fn overwrite(connection: &mut PgConnection, rows: &Rows, now: Timestamp) -> sqlx::Result<()> {
-    sqlx::query!(
-        "UPDATE engine.operations o SET outcome = n.outcome, code = n.code, resource_type = n.resource_type,
-           resource_id = n.resource_id, settled_at = $8
-         FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
-           AS n (org_id, publisher, message_id, outcome, code, resource_type, resource_id)
-         WHERE o.org_id = n.org_id AND o.publisher = n.publisher AND o.message_id = n.message_id AND n.outcome <> 'dead'",
-        &rows.orgs,
-        &rows.publishers,
-        &rows.ids,
-        &rows.outcomes,
-        &rows.codes as &[Option<String>],
-        &rows.resource_types as &[Option<String>],
-        &rows.resource_ids as &[Option<String>],
-        now.moment(),
-    )
-    .execute(connection)
+    .fetch_one(connection)
     .await?;
     Ok(())
 }

@@ -24,7 +24,7 @@ pub(super) async fn park(road: &Road, tx: &mut BatchTx, steps: &mut [Step<'_>], 
         let step = &mut steps[place];
         step.fate = match step.fate.take() {
             Some(Fate::Retry { code, after }) => Some(retry(road, tx, step, (code, after), now).await?),
-            Some(Fate::Wait { code, window }) => Some(wait(road, tx, step, code, window, now).await?),
+            Some(Fate::Wait { code, window, after }) => Some(wait(road, tx, step, (code, window, after), now).await?),
             settled => settled,
         };
     }
@@ -77,15 +77,14 @@ async fn wait(
     road: &Road,
     tx: &mut BatchTx,
     step: &Step<'_>,
-    code: &'static str,
-    window: Duration,
+    (code, window, after): (&'static str, Duration, Duration),
     now: Timestamp,
 ) -> Result<Fate, DbFault> {
     let mut kept = kept(tx, step.parcel, now).await?;
     if now.moment() - kept.first_parked_at.moment() > window {
         return Ok(Fate::Dead { code, attempts: kept.attempts });
     }
-    let delay = RetrySchedule::waits().delay(kept.waits.unsigned_abs());
+    let delay = RetrySchedule::waits().delay(kept.waits.unsigned_abs()).max(after.min(LONGEST_ASKED));
     kept.waits += 1;
     // Waiting is no execution.
     kept.attempts -= i32::from(step.parcel.counted).min(kept.attempts);

@@ -1,15 +1,16 @@
 //! The relay: publishes what a crash left in the outbox and what is due in `parked`, verbatim. It holds no sealing
 //! key, so it can delay a message but not forge one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::generations;
 use super::outbox::confirmed;
+use super::{generations, prune};
 use crate::amqp::Publisher;
 use crate::contract::{Route, WireFault, WireMessage};
 use crate::db::{DbFault, RelayPool};
@@ -21,9 +22,9 @@ use crate::telemetry::{chain, fields};
 const PAUSE: Duration = Duration::from_millis(250);
 /// When a message in flight is sent again, should its queue have lost it; the inbox knows a copy.
 pub(super) const IN_FLIGHT: Duration = Duration::from_secs(3_600);
-/// How long a parked message that could not be published makes room for others.
+/// How long a message that could not be published makes room for others.
 const PUSH_BACK: Duration = Duration::from_secs(15);
-/// How often the inbox's generations are looked after.
+/// How often the inbox's generations and old operations are looked after.
 const TEND: Duration = Duration::from_secs(10);
 /// Longest sweep: two publishes with their time-outs, and statements. One that takes longer has a silent peer.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,6 +32,27 @@ const SWEEP_TIMEOUT: Duration = Duration::from_secs(30);
 type Due = (String, String, OffsetDateTime);
 /// Most rows of one sweep.
 const SWEEP: i64 = 500;
+
+/// Outbox rows that were not confirmed, each with the time until which it makes room for others: it would otherwise stand at
+/// the head of every sweep. Kept here, because this role may not change a row.
+#[derive(Debug, Default)]
+struct Held(HashMap<Uuid, Instant>);
+
+impl Held {
+    fn ids(&self) -> Vec<Uuid> {
+        self.0.keys().copied().collect()
+    }
+
+    fn hold(&mut self, rows: impl Iterator<Item = Uuid>) {
+        let until = Instant::now() + PUSH_BACK;
+        self.0.extend(rows.map(|id| (id, until)));
+    }
+
+    fn release(&mut self) {
+        let now = Instant::now();
+        self.0.retain(|_, until| *until > now);
+    }
+}
 
 /// Sweeps until it is drained. Several may run; one sweeps at a time.
 #[derive(Debug)]
@@ -48,12 +70,13 @@ impl Relay {
     /// The database refuses the role; everything else is waited for.
     pub async fn run(&self, drain: &Drain) -> Result<(), DbFault> {
         let mut delays = RetrySchedule::connections().delays();
+        let mut held = Held::default();
         let mut tend = tokio::time::interval(TEND);
         tend.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !drain.begun() {
             let due = tend.tick().now_or_never().is_some();
             let swept = tokio::select! {
-                swept = self.turn(due) => swept,
+                swept = self.turn(due, &mut held) => swept,
                 // What was published and not yet deleted is published again: the inbox knows it.
                 () = drain.started() => return Ok(()),
             };
@@ -77,19 +100,22 @@ impl Relay {
         Ok(())
     }
 
-    async fn turn(&self, tend: bool) -> Result<usize, DbFault> {
+    async fn turn(&self, tend: bool, held: &mut Held) -> Result<usize, DbFault> {
         if tend && let Err(fault) = generations::tend(&self.pool).await {
             tracing::warn!(error = chain(&fault), "the inbox's generations wait");
         }
-        self.bounded_sweep().await
+        if tend && let Err(fault) = prune::operations(&self.pool).await {
+            tracing::warn!(error = chain(&fault), "old operations wait");
+        }
+        self.bounded_sweep(held).await
     }
 
-    async fn bounded_sweep(&self) -> Result<usize, DbFault> {
+    async fn bounded_sweep(&self, held: &mut Held) -> Result<usize, DbFault> {
         self.publisher.connected().await;
-        tokio::time::timeout(SWEEP_TIMEOUT, self.sweep()).await.unwrap_or_else(|_| Err(DbFault::silent()))
+        tokio::time::timeout(SWEEP_TIMEOUT, self.sweep(held)).await.unwrap_or_else(|_| Err(DbFault::silent()))
     }
 
-    async fn sweep(&self) -> Result<usize, DbFault> {
+    async fn sweep(&self, held: &mut Held) -> Result<usize, DbFault> {
         let mut tx = self.pool.begin().await?;
         // One relay sweeps at a time. A row lock that only this role can take, not bound to a session, so that poolers
         // may stand between.
@@ -98,25 +124,29 @@ impl Relay {
         if turn.is_none() {
             return Ok(0);
         }
-        let relayed = self.outbox(&mut tx).await? + self.parked(&mut tx).await?;
+        let relayed = self.outbox(&mut tx, held).await? + self.parked(&mut tx).await?;
         tx.commit().await?;
         Ok(relayed)
     }
 
     /// Rows old enough that their own worker has not published them.
-    async fn outbox(&self, tx: &mut sqlx::PgTransaction<'static>) -> Result<usize, DbFault> {
+    async fn outbox(&self, tx: &mut sqlx::PgTransaction<'static>, held: &mut Held) -> Result<usize, DbFault> {
+        held.release();
         let rows = sqlx::query!(
             "SELECT id, exchange, routing_key, fields, body FROM engine.outbox
-             WHERE created_at < now() - interval '5 seconds' ORDER BY created_at LIMIT $1",
-            SWEEP
+             WHERE created_at < now() - interval '5 seconds' AND id <> ALL ($2) ORDER BY created_at LIMIT $1",
+            SWEEP,
+            &held.ids(),
         )
         .fetch_all(&mut **tx)
         .await?;
+        let taken: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
         let messages = rows.into_iter().filter_map(|row| {
             let wire = readable(WireMessage::from_json(&row.fields, row.body), row.id)?;
             Some((row.id, Route { exchange: row.exchange, routing_key: row.routing_key }, wire))
         });
         let sent: Vec<Uuid> = confirmed(&self.publisher, messages).await;
+        held.hold(taken.into_iter().filter(|id| !sent.contains(id)));
         sqlx::query!("DELETE FROM engine.outbox WHERE id = ANY($1)", &sent).execute(&mut **tx).await?;
         metrics::counter!(fields::RELAYED, "kind" => "outbox").increment(sent.len() as u64);
         Ok(sent.len())

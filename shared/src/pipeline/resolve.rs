@@ -63,6 +63,6 @@ fn names_another(parcel: &Parcel, resolved: &TenantId) -> bool {
 fn unresolved(condemned: Option<(&'static str, i32)>) -> Fate {
     match condemned {
         Some((code, attempts)) => Fate::Dead { code, attempts },
-        None => Fate::Wait { code: "tenant_unresolved", window: UNRESOLVED_WINDOW },
+        None => Fate::wait("tenant_unresolved", UNRESOLVED_WINDOW),
     }
 }

@@ -76,7 +76,7 @@ impl StripeClient {
     /// Prepares; nothing is dialed. Without a key every question fails as [`StripeFault::NoKey`].
     ///
     /// # Errors
-    /// The key cannot be sent, or the system has no certificates.
+    /// There is no address, the key cannot be sent, or the system has no certificates.
     pub fn new(api: &ProviderApi) -> Result<Self, StripeFault> {
         let connector = HttpsConnectorBuilder::new().with_native_roots()?.https_or_http().enable_http1().build();
         let bearer = |key: &secrecy::SecretString| {
@@ -87,7 +87,7 @@ impl StripeClient {
         };
         Ok(Self {
             inner: Client::builder(TokioExecutor::new()).build(connector),
-            base: api.base_url.clone().ok_or(StripeFault::NoKey)?,
+            base: api.base_url.clone().ok_or(StripeFault::NoAddress)?,
             authorization: api.secret_key.as_ref().map(bearer).transpose()?,
             timeout: api.timeout,
         })

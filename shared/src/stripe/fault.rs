@@ -10,6 +10,9 @@ pub enum StripeFault {
     /// Nobody has given a key.
     #[error("there is no key for Stripe: set billing.api.secret_key_file")]
     NoKey,
+    /// Nobody has said where Stripe is.
+    #[error("there is no address of Stripe: set billing.api.base_url")]
+    NoAddress,
     /// The key is no header's value.
     #[error("the key for Stripe must be printable ASCII")]
     Key,
@@ -51,7 +54,7 @@ impl StripeFault {
     /// The code of a call that failed, for audit lines and metrics.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::NoKey | Self::Key | Self::Roots(_) | Self::Request(_) => "provider_not_configured",
+            Self::NoKey | Self::NoAddress | Self::Key | Self::Roots(_) | Self::Request(_) => "provider_not_configured",
             Self::Unreachable(_) => "provider_unreachable",
             Self::TimedOut => "provider_timed_out",
             Self::Later { .. } => "provider_busy",
@@ -65,6 +68,11 @@ impl StripeFault {
     /// Can the same request do better later? A key may be put right; an object that is not there stays away.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::NotFound | Self::Refused(_))
+    }
+
+    /// Is it Stripe's own state, whatever was asked? Another request would have fared no better.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::TimedOut | Self::Later { .. })
     }
 
     /// How long Stripe asked to be left alone.

@@ -28,6 +28,10 @@ pub const BATCH_SECONDS: &str = "millrace_batch_seconds";
 pub const BATCH_MESSAGES: &str = "millrace_batch_messages";
 /// Histogram `{worker, result}`: seconds of calls to the outside, by how they ended.
 pub const CALL_SECONDS: &str = "millrace_call_seconds";
+/// Counter `{worker}`: tries to seal a message that is due, in vain.
+pub const DUE_REFUSED: &str = "millrace_due_refused_total";
+/// Counter: operations that were told for as long as promised, and are deleted.
+pub const OPERATIONS_PRUNED: &str = "millrace_operations_pruned_total";
 /// Counter `{kind}`: outbox and parked rows that the relay published.
 pub const RELAYED: &str = "millrace_relayed_total";
 /// Counter: lines appended to the audit log.

@@ -64,19 +64,6 @@ const ENGINE_GRANTS: &str = "
     millrace_app SELECT dead_letters(state)
     millrace_app SELECT dead_letters(forced)
     millrace_app SELECT dead_letters(marked_at)
-    millrace_app INSERT operations
-    millrace_app SELECT operations(org_id)
-    millrace_app SELECT operations(publisher)
-    millrace_app SELECT operations(message_id)
-    millrace_app UPDATE operations(outcome)
-    millrace_app UPDATE operations(code)
-    millrace_app UPDATE operations(resource_type)
-    millrace_app UPDATE operations(resource_id)
-    millrace_app UPDATE operations(settled_at)
-    millrace_app SELECT due
-    millrace_app INSERT due
-    millrace_app UPDATE due
-    millrace_app DELETE due
     millrace_reader SELECT operations
     millrace_maintenance SELECT operations
     millrace_relay SELECT relay_turn

@@ -2,6 +2,7 @@
 
 mod access;
 mod change_plan;
+mod charge_fee;
 mod fees;
 mod history;
 mod invoices;
@@ -17,6 +18,7 @@ mod subscriptions;
 
 pub use access::{Override, Standing, Status, Thresholds};
 pub use change_plan::ChangePlan;
+pub use charge_fee::ChargeFee;
 pub use link_customer::LinkCustomer;
 pub use override_access::OverrideAccess;
 pub use refetch::Refetch;

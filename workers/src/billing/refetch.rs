@@ -1,9 +1,14 @@
 //! `billing.refetch`: asks Stripe for a subscription about which two events of one second disagree.
 
+use std::time::Duration;
+
 use millrace::contract::payloads::{BillingRefetch, BillingRefetched};
 use millrace::db::TenantTx;
 use millrace::pipeline::{Answered, CallFault, Egress, Fault, Message};
 use millrace::stripe::StripeClient;
+
+/// How long an outage of the provider is waited for.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(24 * 3_600);
 
 /// Asks, and hands what Stripe says to the billing worker.
 #[derive(Debug)]
@@ -41,9 +46,11 @@ impl Egress for Refetch {
         let BillingRefetch { provider, account, subscription, tie } = wanted;
         let found = self.0.subscription(&account, &subscription).await.map_err(|fault| {
             tracing::warn!(code = fault.code(), error = %fault, "Stripe was asked for a subscription in vain");
-            match fault.is_final() {
-                true => CallFault::Reject { code: fault.code() },
-                false => CallFault::Retry { code: fault.code(), after: fault.after() },
+            let (code, after) = (fault.code(), fault.after());
+            match (fault.is_final(), fault.is_outage()) {
+                (true, _) => CallFault::Reject { code },
+                (_, true) => CallFault::Wait { code, window: LONGEST_OUTAGE, after },
+                _ => CallFault::Retry { code, after },
             }
         })?;
         if found.id != subscription {

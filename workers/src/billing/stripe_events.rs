@@ -32,17 +32,18 @@ impl Handler for ApplyStripeEvent {
 
     async fn handle(&self, tx: &mut TenantTx<'_>, message: &Message<StripeEvent>) -> Result<Changed, Fault> {
         let event = &message.payload;
+        let mut set_aside = None;
         let (object, kind, merged) = match &event.change {
             Some(StripeChange::Subscription(seen)) => {
                 (&seen.id, "subscription", subscriptions::event(tx, STRIPE, seen).await?)
             }
             Some(StripeChange::Invoice(seen)) => {
                 let change = invoices::merge(tx, seen).await?;
-                fees::charge(tx, &self.fees, seen).await?;
+                set_aside = fees::charge(tx, &self.fees, seen).await?;
                 (&seen.id, "invoice", Merged::of(change))
             }
             Some(StripeChange::Refund(seen)) => {
-                (&seen.id, refunds::target(seen), Merged::of(refunds::take(tx, seen).await?))
+                (&seen.id, refunds::target(seen), Merged::of(refunds::take(tx, &event.head, seen).await?))
             }
             // The pipeline settles these as ignored before any handler.
             None => return Err(Fault::Poison { code: "unhandled_event" }),
@@ -57,6 +58,9 @@ impl Handler for ApplyStripeEvent {
         if let Some(tie) = tie {
             let (provider, account) = (STRIPE.to_owned(), event.head.account.clone().unwrap_or_default());
             changed = changed.with_message(&BillingRefetch { provider, account, subscription: object.clone(), tie })?;
+        }
+        if let Some(fee) = set_aside {
+            changed = changed.with_message(&fee)?;
         }
         access::evaluate(tx, &self.thresholds, message.decided_at, changed).await
     }

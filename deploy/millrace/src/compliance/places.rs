@@ -125,8 +125,8 @@ pub(super) const PLACES: &[Place] = &[
         Table,
         "engine.operations",
         "what became of each command: ids and codes",
-        "no limit",
-        NotEnforced("rows hold ids and no content; delete old ones by hand"),
+        "35 days; those of erasures stay, since they lead to a certificate",
+        Enforced("the relay deletes older rows"),
     ),
     place(
         Table,

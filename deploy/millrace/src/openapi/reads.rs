@@ -82,7 +82,7 @@ pub(super) fn parameters() -> Map<String, Value> {
     let parameters = [
         (
             "OperationId",
-            json!({ "name": "id", "in": "path", "required": true, "description": "As a command's answer gave it.",
+            json!({ "name": "id", "in": "path", "required": true, "description": "As a command's answer gave it. Its outcome is told for 35 days; after that the id is not found.",
                 "schema": { "type": "string" } }),
         ),
         (

@@ -1,7 +1,11 @@
 //! What the catalogue must say of the engine, and what is allowed beside tenant tables. One line for each.
 
-/// Rows that only a transaction without a tenant in scope reaches: the pipeline's, and no handler's.
-const OUTSIDE_SCOPE: &str = "(( SELECT app.cur_org() AS cur_org) IS NULL)";
+/// Rows that only a transaction in the operator's scope reaches, whose context no handler has ever seen.
+const OPERATOR: &str = "(( SELECT app.cur_org() AS cur_org) = 'millrace:operator'::text)";
+
+/// Operations that were told for as long as promised.
+const TOLD: &str =
+    "((settled_at < (now() - '35 days'::interval)) AND (resource_type IS DISTINCT FROM 'erasure'::text))";
 
 /// Every right on a table of schema `engine` that somebody else than its owner has: role, right, table or
 /// table(column).
@@ -29,19 +33,6 @@ pub(super) const ENGINE_GRANTS: &[(&str, &str, &str)] = &[
     ("millrace_app", "SELECT", "dead_letters(state)"),
     ("millrace_app", "SELECT", "dead_letters(forced)"),
     ("millrace_app", "SELECT", "dead_letters(marked_at)"),
-    ("millrace_app", "INSERT", "operations"),
-    ("millrace_app", "SELECT", "operations(org_id)"),
-    ("millrace_app", "SELECT", "operations(publisher)"),
-    ("millrace_app", "SELECT", "operations(message_id)"),
-    ("millrace_app", "UPDATE", "operations(outcome)"),
-    ("millrace_app", "UPDATE", "operations(code)"),
-    ("millrace_app", "UPDATE", "operations(resource_type)"),
-    ("millrace_app", "UPDATE", "operations(resource_id)"),
-    ("millrace_app", "UPDATE", "operations(settled_at)"),
-    ("millrace_app", "SELECT", "due"),
-    ("millrace_app", "INSERT", "due"),
-    ("millrace_app", "UPDATE", "due"),
-    ("millrace_app", "DELETE", "due"),
     ("millrace_relay", "SELECT", "relay_turn"),
     ("millrace_relay", "UPDATE", "relay_turn"),
     ("millrace_relay", "SELECT", "outbox"),
@@ -104,12 +95,13 @@ pub(super) const ENGINE_POLICIES: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("dead_letters", "tenant_read", "r", "millrace_reader", CANONICAL, "-"),
     ("due", "erase_find", "r", "millrace_owner", CANONICAL, "-"),
     ("due", "erase", "d", "millrace_owner", CANONICAL, "-"),
-    ("due", "schedule", "*", "millrace_app", OUTSIDE_SCOPE, OUTSIDE_SCOPE),
     ("due", "hasten_find", "r", "millrace_owner", CANONICAL, "-"),
     ("due", "hasten", "w", "millrace_owner", CANONICAL, CANONICAL),
-    ("operations", "settle", "a", "millrace_app", "-", OUTSIDE_SCOPE),
-    ("operations", "settle_again", "w", "millrace_app", OUTSIDE_SCOPE, OUTSIDE_SCOPE),
-    ("operations", "settle_once", "r", "millrace_app", OUTSIDE_SCOPE, "-"),
+    ("due", "keep", "*", "millrace_owner", CANONICAL, CANONICAL),
+    ("due", "take", "*", "millrace_owner", OPERATOR, OPERATOR),
+    ("operations", "record", "a", "millrace_owner", "-", CANONICAL),
+    ("operations", "prune_find", "r", "millrace_owner", TOLD, "-"),
+    ("operations", "prune", "d", "millrace_owner", TOLD, "-"),
     ("operations", "erase_find", "r", "millrace_owner", CANONICAL, "-"),
     ("operations", "erase", "w", "millrace_owner", CANONICAL, CANONICAL),
     ("holds", "tenant_hold", "r", "millrace_app", CANONICAL, "-"),
@@ -145,6 +137,20 @@ pub(super) const DEFINERS: &[(&str, &str)] = &[
         "engine.hasten_expiry(text[])",
         "lets exports of the tenant in scope expire earlier, and shows nothing of what is due",
     ),
+    (
+        "engine.keep_due(text[],text[],uuid[],integer[],bytea[],text[],timestamp with time zone[])",
+        "keeps messages of the tenant in scope for later, in a table that no run-time role may touch",
+    ),
+    (
+        "engine.take_due(text[],timestamp with time zone,bigint)",
+        "takes what is due of every tenant for a worker that seals it, in the operator's scope alone",
+    ),
+    ("engine.settle_due(text[],text[],text[],boolean[])", "removes what was sealed, in the operator's scope alone"),
+    (
+        "engine.record_operations(text[],text[],text[],text[],text[],text[],text[],text[],timestamp with time zone)",
+        "writes what became of commands, each row under its own tenant's context",
+    ),
+    ("engine.prune_operations(bigint)", "deletes operations that are older than promised, and can see no others"),
     ("engine.clear_spare_inbox()", "empties the generation of the inbox that nobody asks any more"),
     (
         "engine.link_customer(text,text,boolean,text)",

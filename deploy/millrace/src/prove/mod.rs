@@ -9,6 +9,7 @@ mod checks;
 mod clone;
 mod command;
 mod expected;
+mod guarded;
 mod mutants;
 mod probes;
 mod report;
@@ -154,10 +155,25 @@ async fn prove_live(
         let red = bench.run(&mut tx, table, &probes).await?;
         proof.failures.extend(red.into_iter().map(|(_, failure)| failure));
     }
+    note_guarded(&mut tx, Ground::Live, tenants, proof).await?;
     tx.restart().await?;
     note_unscoped(&mut tx, &tables, "after a rollback", proof).await?;
     tx.end().await?;
     Ok(())
+}
+
+/// Whether every function that writes for many tenants was guarded.
+async fn note_guarded(
+    tx: &mut ProbeTx,
+    ground: Ground,
+    tenants: &Tenants,
+    proof: &mut Proof,
+) -> Result<bool, ProveFault> {
+    let (tried, failures) = guarded::probe(tx, ground, tenants).await?;
+    let all = failures.is_empty();
+    proof.probes += tried;
+    proof.failures.extend(failures);
+    Ok(all)
 }
 
 async fn note_unscoped(tx: &mut ProbeTx, tables: &[&Table], when: &str, proof: &mut Proof) -> Result<(), ProveFault> {
@@ -201,6 +217,9 @@ async fn prove_clone(
         proof.probes += probes.len() as u64;
         let red = bench.run(&mut tx, table, &probes).await?;
         proof.failures.extend(red.into_iter().map(|(_, failure)| failure));
+    }
+    if note_guarded(&mut tx, Ground::Clone, tenants, proof).await? {
+        guarded::hunt(&mut tx, tenants, proof).await?;
     }
     let red: BTreeSet<String> = proof.failures.iter().map(|failure| failure.place.clone()).collect();
     // A defect on purpose shows nothing beside one that is there already.

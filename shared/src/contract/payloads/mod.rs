@@ -2,6 +2,7 @@
 
 mod access;
 mod billing;
+mod charge_fee;
 mod compliance;
 mod edge;
 mod exports;
@@ -15,6 +16,7 @@ mod tenants;
 
 pub use access::{AccessChanged, AccessLevel, BillingOverrideAccess, BillingReviewAccess};
 pub use billing::{BillingChangePlan, BillingLinkCustomer, CustomerLinked, PlanChanged};
+pub use charge_fee::BillingChargeFee;
 pub use compliance::{
     ComplianceCancelErasure, ComplianceErase, ComplianceEraseOrg, ComplianceExecuteErasure, ErasureScope, ErasureStage,
     OrgErased, PersonErased,

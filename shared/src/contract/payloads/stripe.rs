@@ -65,17 +65,18 @@ pub enum StripeChange {
     Subscription(SubscriptionChange),
     /// `invoice.*`
     Invoice(InvoiceChange),
-    /// `charge.refunded` and `credit_note.created`
+    /// `charge.refunded`, `credit_note.created`, and refunds that failed.
     Refund(RefundChange),
 }
 
 impl StripeChange {
-    /// `cus_…`
-    pub fn customer(&self) -> &str {
+    /// By which of the provider's ids the tenant is found: `cus_…`, or for a refund that failed the charge, which is all
+    /// that names anybody there.
+    pub fn owner(&self) -> &str {
         match self {
             Self::Subscription(change) => &change.customer,
             Self::Invoice(change) => &change.customer,
-            Self::Refund(change) => &change.customer,
+            Self::Refund(change) => &change.owner,
         }
     }
 }
@@ -257,7 +258,7 @@ impl Payload for StripeEvent {
             provider: "stripe".to_owned(),
             account: self.head.account.clone().unwrap_or_default(),
             livemode: self.head.livemode.unwrap_or(false),
-            external_id: change.customer().to_owned(),
+            external_id: change.owner().to_owned(),
         })
     }
 
@@ -371,6 +372,11 @@ fn change(raw: &Head<'_>, head: &StripeHead) -> Result<Option<StripeChange>, Mal
         "charge.refunded" => match refunds::charge(raw)? {
             Some(refund) => StripeChange::Refund(refund),
             // A charge of nobody's belongs to no tenant.
+            None => return Ok(None),
+        },
+        "refund.failed" | "refund.updated" | "charge.refund.updated" => match refunds::failed(raw)? {
+            Some(refund) => StripeChange::Refund(refund),
+            // It goes on as it should, or has no charge that could say whose it is.
             None => return Ok(None),
         },
         "credit_note.created" => StripeChange::Refund(refunds::credit_note(raw)?),

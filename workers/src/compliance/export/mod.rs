@@ -29,7 +29,7 @@ const LONGEST_OUTAGE: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// A store that is away, full or refuses: the call waits, uncounted.
 fn waits(fault: &StoreFault) -> CallFault {
     tracing::warn!(error = error_chain(fault), "the store of exports did not do what it should");
-    CallFault::Wait { code: "export_store_away", window: LONGEST_OUTAGE }
+    CallFault::Wait { code: "export_store_away", window: LONGEST_OUTAGE, after: None }
 }
 
 /// What went wrong and why, in one line.

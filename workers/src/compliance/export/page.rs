@@ -22,7 +22,7 @@ const MOST_ROWS: i32 = 2_000;
 const MOST_BYTES: i64 = 4 << 20;
 
 /// The key that signs was taken out of the configuration while an export was under way.
-const KEYLESS: CallFault = CallFault::Wait { code: "export_key_missing", window: LONGEST_OUTAGE };
+const KEYLESS: CallFault = CallFault::Wait { code: "export_key_missing", window: LONGEST_OUTAGE, after: None };
 
 /// Writes pages.
 #[derive(Debug)]

@@ -1,4 +1,5 @@
-//! Money that goes back: what a charge says of its refunds, and what a credit note gives beyond them.
+//! Money that goes back: what a charge says of its refunds, what a credit note gives beyond them, and what came back because
+//! a refund failed.
 //!
 //! From basil on a charge does not name its invoice; the invoice names its payments, where they are expanded. A credit
 //! note names its invoice in every version. What it gives back through a refund shows in the charge too, so of a credit
@@ -16,17 +17,19 @@ pub enum RefundKind {
     Charge,
     /// A credit note on a paid invoice.
     CreditNote,
+    /// A refund that did not go through, or was canceled: its money came back.
+    Failed,
 }
 
-/// One step of an object's refunds.
+/// One step of an object's refunds. What came back goes from its amount to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefundChange {
-    /// The object: `ch_…` or `cn_…`.
+    /// The object: `ch_…`, `cn_…` or `re_…`.
     pub id: String,
     /// Which kind of object.
     pub kind: RefundKind,
-    /// `cus_…`
-    pub customer: String,
+    /// `cus_…`, or of a refund that failed its charge: see [`super::StripeChange::owner`].
+    pub owner: String,
     /// The invoice, where the object names it.
     pub invoice: Option<String>,
     /// The payment, by its charge and its payment intent.
@@ -42,11 +45,12 @@ pub struct RefundChange {
 }
 
 impl RefundChange {
-    /// Equal for every event of the same step, and for no other.
+    /// Equal for every event of the same step, and for no other. After a refund that failed a charge may take the same step
+    /// once more, at a later second.
     pub fn step(&self) -> String {
         match self.kind {
-            RefundKind::Charge => format!("{}:{}", self.id, self.after),
-            RefundKind::CreditNote => self.id.clone(),
+            RefundKind::Charge => format!("{}:{}@{}", self.id, self.after, self.created.moment().unix_timestamp()),
+            RefundKind::CreditNote | RefundKind::Failed => self.id.clone(),
         }
     }
 }
@@ -89,6 +93,16 @@ struct CreditNote {
 }
 
 #[derive(Deserialize)]
+struct Refund {
+    id: String,
+    charge: Option<Reference>,
+    payment_intent: Option<Reference>,
+    amount: i64,
+    currency: String,
+    status: Option<String>,
+}
+
+#[derive(Deserialize)]
 struct RefundOf {
     amount_refunded: i64,
 }
@@ -103,7 +117,7 @@ pub(super) fn charge(raw: &Head<'_>) -> Result<Option<RefundChange>, Malformed> 
     let intent = charge.payment_intent.map(|i| clean("data.object.payment_intent", i.id())).transpose()?;
     Ok(Some(RefundChange {
         kind: RefundKind::Charge,
-        customer: clean("data.object.customer", customer.id())?,
+        owner: clean("data.object.customer", customer.id())?,
         invoice: charge.invoice.map(|i| clean("data.object.invoice", i.id())).transpose()?,
         payments: std::iter::once(id.clone()).chain(intent).collect(),
         before,
@@ -119,12 +133,32 @@ fn previous(raw: &Head<'_>) -> Option<i64> {
     changes.previous_attributes?.amount_refunded
 }
 
+/// `None` for a refund that has not failed, and for one without a charge.
+pub(super) fn failed(raw: &Head<'_>) -> Result<Option<RefundChange>, Malformed> {
+    let refund: Refund = object(raw)?;
+    let over = matches!(refund.status.as_deref(), Some("failed" | "canceled"));
+    let Some(charge) = refund.charge.filter(|_| over) else { return Ok(None) };
+    let charge = clean("data.object.charge", charge.id())?;
+    let intent = refund.payment_intent.map(|i| clean("data.object.payment_intent", i.id())).transpose()?;
+    Ok(Some(RefundChange {
+        id: clean("data.object.id", &refund.id)?,
+        kind: RefundKind::Failed,
+        owner: charge.clone(),
+        invoice: None,
+        payments: std::iter::once(charge).chain(intent).collect(),
+        before: refund.amount,
+        after: 0,
+        currency: clean("data.object.currency", &refund.currency)?,
+        created: created(raw)?,
+    }))
+}
+
 pub(super) fn credit_note(raw: &Head<'_>) -> Result<RefundChange, Malformed> {
     let note: CreditNote = object(raw)?;
     Ok(RefundChange {
         id: clean("data.object.id", &note.id)?,
         kind: RefundKind::CreditNote,
-        customer: clean("data.object.customer", note.customer.id())?,
+        owner: clean("data.object.customer", note.customer.id())?,
         invoice: Some(clean("data.object.invoice", note.invoice.id())?),
         payments: Vec::new(),
         before: 0,
@@ -179,7 +213,7 @@ mod tests {
                           "amount_refunded": 500, "currency": "eur" });
         for (object, invoice) in [(old, Some("in_1")), (new, None)] {
             let step = refund("charge.refunded", object, json!({ "amount_refunded": 200, "refunded": false }));
-            assert_eq!((step.before, step.after, step.step().as_str()), (200, 500, "ch_1:500"));
+            assert_eq!((step.before, step.after, step.step().as_str()), (200, 500, "ch_1:500@1700000000"));
             assert_eq!(step.invoice.as_deref(), invoice);
             assert_eq!(step.payments, ["ch_1", "pi_1"]);
         }
@@ -192,6 +226,26 @@ mod tests {
         let object = json!({ "id": "ch_1", "customer": "cus_1", "amount_refunded": 1, "currency": "eur" });
         let fault = parse("charge.refunded", object, Value::Null).unwrap_err();
         assert_eq!(fault.field, "data.previous_attributes.amount_refunded");
+    }
+
+    #[test]
+    fn a_refund_that_failed_says_so_under_each_type_and_all_others_are_nothing_to_do() {
+        let object = |status: &str, charge: Value| {
+            json!({ "id": "re_1", "object": "refund", "amount": 500, "currency": "eur", "charge": charge,
+                    "payment_intent": "pi_1", "status": status })
+        };
+        for kind in ["refund.failed", "refund.updated", "charge.refund.updated"] {
+            for status in ["failed", "canceled"] {
+                let step = refund(kind, object(status, json!("ch_1")), Value::Null);
+                assert_eq!((step.kind, step.before, step.after), (RefundKind::Failed, 500, 0));
+                assert_eq!((step.owner.as_str(), step.step().as_str()), ("ch_1", "re_1"));
+                assert_eq!(step.payments, ["ch_1", "pi_1"]);
+            }
+            for (status, charge) in [("succeeded", json!("ch_1")), ("pending", json!("ch_1")), ("failed", Value::Null)]
+            {
+                assert_eq!(parse(kind, object(status, charge), Value::Null).unwrap(), None, "{kind} {status}");
+            }
+        }
     }
 
     #[test]
