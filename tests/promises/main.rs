@@ -8,6 +8,7 @@ mod audit_index;
 mod audit_queue;
 mod audit_reconcile;
 mod bad_input;
+mod billing_facts;
 mod billing_state;
 mod billing_sync;
 mod broker_away;
