@@ -11,6 +11,7 @@ mod audit_queue;
 mod audit_reconcile;
 mod audit_retention;
 mod bad_input;
+mod billing_facts;
 mod billing_state;
 mod billing_sync;
 mod broker_away;

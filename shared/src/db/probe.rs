@@ -16,6 +16,11 @@ pub const UNSEALED: &str = "CREATE OR REPLACE FUNCTION app.cur_org() RETURNS tex
   SECURITY DEFINER SET search_path = pg_catalog, pg_temp
   AS $$ SELECT substr(nullif(current_setting('app.ctx', true), ''), 66) $$";
 
+/// Writes an operation under another tenant's name with the tag of the tenant in scope, as injected SQL could.
+pub const RECORD_UNDER_A_STOLEN_TAG: &str =
+    "SELECT engine.record_operations(ARRAY[split_part(current_setting('app.ctx'), '.', 1) || '.prove'], '{p}', '{m}', '{c}',
+       '{applied}', '{NULL}', '{NULL}', '{NULL}', now())";
+
 /// Lets DDL on a clone leave out triggers of foreign keys; a superuser's setting, for this transaction.
 pub const WITHOUT_TRIGGERS: &str = "SET LOCAL session_replication_role = replica";
 /// Ends [`WITHOUT_TRIGGERS`].

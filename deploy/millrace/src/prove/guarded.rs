@@ -3,7 +3,7 @@
 
 use millrace::contract::TenantId;
 use millrace::db::DbFault;
-use millrace::db::probe::{Act, Outcome, ProbeTx, Scope, Stand, UNSEALED};
+use millrace::db::probe::{Act, Outcome, ProbeTx, RECORD_UNDER_A_STOLEN_TAG, Scope, Stand, UNSEALED};
 
 use super::probes::{Ground, Tenants};
 use super::report::{Failure, Proof};
@@ -52,12 +52,7 @@ const CALLS: &[(&str, &str, &[Caller])] = &[
         "SELECT engine.keep_due('{}', '{}', '{}', '{}', '{}', '{}', '{}')",
         &[Caller::Nobody, Caller::ForgedTenant],
     ),
-    (
-        "engine.record_operations",
-        "SELECT engine.record_operations(ARRAY[split_part(current_setting('app.ctx'), '.', 1) || '.prove'], '{p}', '{m}',
-           '{c}', '{applied}', '{NULL}', '{NULL}', '{NULL}', now())",
-        &[Caller::Nobody, Caller::Tenant],
-    ),
+    ("engine.record_operations", RECORD_UNDER_A_STOLEN_TAG, &[Caller::Nobody, Caller::Tenant]),
 ];
 
 /// Tries every call; says how many, and which were not refused.
