@@ -40,8 +40,7 @@ CREATE TABLE app.export_files (
   sha256 text NOT NULL,
   read_at timestamptz NOT NULL,
   created_at timestamptz NOT NULL DEFAULT now(),
-  PRIMARY KEY (org_id, export_id, page),
-  FOREIGN KEY (org_id, export_id) REFERENCES app.exports (org_id, id)
+  PRIMARY KEY (org_id, export_id, page)
 );
 SELECT millrace.protect('export_files');
 
