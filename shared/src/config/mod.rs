@@ -6,6 +6,7 @@
 
 mod amqp;
 mod billing;
+mod bucket;
 mod compliance;
 mod database;
 mod http;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 pub use amqp::{AmqpConfig, Login};
 pub use billing::{BillingConfig, ProviderApi, RetryConfig};
+pub use bucket::Bucket;
 pub use compliance::{CheckpointCopy, ComplianceConfig};
 pub use database::{DatabaseConfig, DatabaseUser, Pooler};
 pub use http::HttpConfig;
