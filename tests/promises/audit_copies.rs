@@ -1,9 +1,9 @@
-//! Checkpoints are held off the host: by a command, in a folder; what fails is tried again, and where an audit
+//! Checkpoints are held off the host: by a command, in a folder, in a bucket; what fails is tried again, and where an audit
 //! trail is required nothing starts without a place for them.
 
 use std::path::Path;
 
-use millrace_tests::{Left, World, eventually, run_cli};
+use millrace_tests::{Left, ObjectStoreStandIn, World, eventually, run_cli};
 
 const COPY: &str = "MILLRACE__COMPLIANCE__CHECKPOINT_COPY";
 const REQUIRED: &str = "MILLRACE__COMPLIANCE__SOC2_AUDIT_TRAIL_REQUIRED";
@@ -20,11 +20,18 @@ fn files(folder: &Path) -> Vec<String> {
     names.iter().map(|path| std::fs::read_to_string(path).expect("a copy")).collect()
 }
 
+/// Everything that has happened so far has its line.
+async fn settled(world: &World) {
+    world.until_count("select count(*) from engine.outbox", 0).await;
+    eventually("nothing waits for the log", async || (world.depth("audit").await == 0).then_some(())).await;
+}
+
 /// One event becomes a line, and everything ends.
 async fn one_line(world: &World, applied: usize) {
     let (programs, url) = world.start_all().await;
     world.accept(&url, &world.invoice_event("cus_1")).await;
     world.until_lines("applied", applied).await;
+    settled(world).await;
     for program in programs {
         assert_eq!(program.terminate().await, 0);
     }
@@ -83,8 +90,38 @@ async fn a_command_that_fails_is_run_again_with_the_newest_checkpoint() {
     assert!(!held.exists());
     std::fs::write(&ready, "").expect("a file");
     eventually("the copy is held", async || held.exists().then_some(())).await;
+    settled(&world).await;
     assert_eq!(audit.terminate().await, 0);
     assert_eq!(std::fs::read_to_string(&held).expect("a copy"), newest(&world));
+    world.finish(Left::default()).await;
+    drop(programs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_holds_the_last_checkpoint_and_a_refusal_is_told() {
+    let mut world = World::new().await;
+    let bucket = ObjectStoreStandIn::start().await;
+    world.set(COPY, "s3://evidence/eu1");
+    world.set("MILLRACE__COMPLIANCE__CHECKPOINT_COPY_ENDPOINT", bucket.url());
+    world.set("MILLRACE__COMPLIANCE__CHECKPOINT_COPY_KEY_ID", "AKIATEST");
+    world.set("MILLRACE__COMPLIANCE__CHECKPOINT_COPY_SECRET_KEY", "only for tests");
+    world.set(REQUIRED, "true");
+    world.tenant("acme", "cus_1").await;
+    bucket.refuse(403);
+    let (mut programs, url) = world.start_all().await;
+    let audit = programs.pop().expect("the audit worker");
+    eventually("the refusal is told", async || audit.log_text().contains("not held off this host").then_some(())).await;
+    assert!(!audit.log_text().contains("only for tests"), "a secret is told");
+    bucket.accept();
+    world.accept(&url, &world.invoice_event("cus_1")).await;
+    world.until_lines("applied", 1).await;
+    settled(&world).await;
+    assert_eq!(audit.terminate().await, 0);
+    let objects = bucket.objects();
+    let (name, last) = objects.last_key_value().expect("an object");
+    assert!(name.starts_with("/evidence/eu1/0000"), "{name}");
+    assert_eq!(*last, newest(&world));
+    assert!(bucket.signers().iter().all(|signer| signer.starts_with("AWS4-HMAC-SHA256 Credential=AKIATEST/")));
     world.finish(Left::default()).await;
     drop(programs);
 }
@@ -102,5 +139,26 @@ async fn where_an_audit_trail_is_required_no_writer_starts_without_a_place_off_t
     let (audit, _) = world.start_ready("millrace-audit").await;
     assert_eq!(audit.terminate().await, 0);
     assert_eq!(files(held.path()).last(), Some(&newest(&world)));
+    world.finish(Left::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_cannot_be_one_is_a_mistake() {
+    let mut world = World::new().await;
+    for (place, said) in [
+        ("s3:///nowhere", "checkpoint_copy: must be"),
+        ("https://example.org/x", "checkpoint_copy: must be"),
+        ("s3://evidence/eu1?acl=public", "checkpoint_copy: must be"),
+    ] {
+        world.set(COPY, place);
+        let mut refused = world.start("millrace-audit");
+        assert_eq!(refused.wait().await, 64, "{place}");
+        assert!(refused.log_text().contains(said), "{place}: {}", refused.log_text());
+    }
+    world.set(COPY, "s3://evidence/eu1");
+    world.set("MILLRACE__COMPLIANCE__CHECKPOINT_COPY_KEY_ID", "AKIATEST");
+    let mut refused = world.start("millrace-audit");
+    assert_eq!(refused.wait().await, 64);
+    assert!(refused.log_text().contains("checkpoint_copy_secret_key"), "{}", refused.log_text());
     world.finish(Left::default()).await;
 }

@@ -1,12 +1,12 @@
-//! The tree's hashes, several abreast: a block of each in turn. SHA-256 is a chain in which every step waits for the one
-//! before, so a processor with room for several steps gets through some chains in little more than the time of one.
+//! The tree's hashes, two abreast: a block of each in turn. SHA-256 is a chain in which every step waits for the one before,
+//! so a processor with room for several steps gets through two chains in little more than the time of one.
 
 use sha2::block_api::compress256;
 
 use super::tree::Hash;
 
-/// Chains that are computed in turn. Processors with instructions for SHA-256 have room for about as many.
-pub(super) const ABREAST: usize = 4;
+/// Chains that are computed in turn. More gain nothing where there are instructions for SHA-256: two keep them busy.
+pub(super) const ABREAST: usize = 2;
 /// Bytes of one block.
 const BLOCK: usize = 64;
 /// Bytes at the end that hold the text's length.
@@ -28,29 +28,31 @@ struct Blocks<'t> {
 }
 
 impl<'t> Blocks<'t> {
-    fn of(prefix: u8, text: &'t [u8]) -> Self {
-        let mut end = [[0; BLOCK]; 2];
-        let flat = end.as_flattened_mut();
-        let (first, whole, used) = match text.split_first_chunk::<{ BLOCK - 1 }>() {
+    const NONE: Self = Self { first: None, whole: &[], end: [[0; BLOCK]; 2], count: 0 };
+
+    /// In its place, so that nothing is copied twice.
+    fn fill(&mut self, prefix: u8, text: &'t [u8]) {
+        let flat = self.end.as_flattened_mut();
+        let used = match text.split_first_chunk::<{ BLOCK - 1 }>() {
             Some((begin, after)) => {
-                let mut first = [prefix; BLOCK];
+                let first = self.first.insert([prefix; BLOCK]);
                 first[1..].copy_from_slice(begin);
                 let (whole, rest) = after.as_chunks::<BLOCK>();
                 flat[..rest.len()].copy_from_slice(rest);
-                (Some(first), whole, rest.len())
+                self.whole = whole;
+                rest.len()
             }
             None => {
                 flat[0] = prefix;
                 flat[1..=text.len()].copy_from_slice(text);
-                (None, [].as_slice(), text.len() + 1)
+                text.len() + 1
             }
         };
         flat[used] = 0x80;
         let ends = if used < BLOCK - LENGTH { 1 } else { 2 };
         let bits = (text.len() as u64 + 1) * 8;
         flat[ends * BLOCK - LENGTH..ends * BLOCK].copy_from_slice(&bits.to_be_bytes());
-        let count = usize::from(first.is_some()) + whole.len() + ends;
-        Self { first, whole, end, count }
+        self.count = usize::from(self.first.is_some()) + self.whole.len() + ends;
     }
 
     fn block(&self, at: usize) -> &[u8; BLOCK] {
@@ -64,11 +66,12 @@ impl<'t> Blocks<'t> {
 }
 
 fn digests<const N: usize>(prefix: u8, texts: [&[u8]; N]) -> [Hash; N] {
-    let texts = texts.map(|text| Blocks::of(prefix, text));
+    let mut blocks = [const { Blocks::NONE }; N];
+    blocks.iter_mut().zip(texts).for_each(|(blocks, text)| blocks.fill(prefix, text));
     let mut states = [START; N];
-    let most = texts.iter().map(|text| text.count).max().unwrap_or(0);
+    let most = blocks.iter().map(|text| text.count).max().unwrap_or(0);
     for at in 0..most {
-        for (state, text) in states.iter_mut().zip(&texts) {
+        for (state, text) in states.iter_mut().zip(&blocks) {
             if at < text.count {
                 compress256(state, std::slice::from_ref(text.block(at)));
             }
@@ -87,10 +90,6 @@ fn digests<const N: usize>(prefix: u8, texts: [&[u8]; N]) -> [Hash; N] {
 pub(super) fn leaves(lines: &[&[u8]], into: &mut Vec<Hash>) {
     let (many, rest) = lines.as_chunks::<ABREAST>();
     for lines in many {
-        into.extend(digests(LEAF, *lines));
-    }
-    let (pairs, rest) = rest.as_chunks::<2>();
-    for lines in pairs {
         into.extend(digests(LEAF, *lines));
     }
     for line in rest {

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::layout::Layout;
 use crate::contract::AuditEvent;
 
-/// Bytes that are read at a time. Large enough for several of the longest lines.
-const BLOCK: usize = 1 << 20;
+/// Bytes that are read at a time. Large enough for several of the longest lines, and small enough to stay in a processor's
+/// cache.
+const BLOCK: usize = 256 << 10;
 
 /// Most lines of one batch: a processor still has them at hand when it comes back to them.
 pub(super) const MOST_TOGETHER: usize = 32;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretSlice};
 use url::Url;
 
-use super::{ExportsConfig, Process, Reader};
+use super::{Bucket, ExportsConfig, Process, Reader};
 use crate::auditlog::SigningKey;
 use crate::contract::{AuditEventKey, SealKey};
 
@@ -40,12 +40,14 @@ pub struct ComplianceConfig {
 }
 
 /// Where checkpoints are copied to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum CheckpointCopy {
     /// A program and its arguments; it reads the note on standard input and exits with 0 when it is held.
     Command(Vec<String>),
     /// A folder, on storage that this host cannot rewrite, such as a mount of a write-once share.
     Folder(PathBuf),
+    /// A bucket of an object store.
+    Bucket(Bucket),
 }
 
 /// Days for which lines are kept, where nothing else is said.
@@ -73,12 +75,12 @@ impl ComplianceConfig {
             s.mistake("audit_log_name", "must be a name without white space and plus signs, such as eu1.example/audit");
         }
         let audit_log_key = signing_key(s, process, &audit_log_name);
-        let checkpoint_copy = checkpoint_copy(s);
+        let checkpoint_copy = checkpoint_copy(s, process.is(Process::Audit));
         let required = s.word("soc2_audit_trail_required", false, &[("true", true), ("false", false)]);
         if required && checkpoint_copy.is_none() && process.is(Process::Audit) {
             s.mistake(
                 "checkpoint_copy",
-                "is missing, and soc2_audit_trail_required needs it: give a command or a folder off this host",
+                "is missing, and soc2_audit_trail_required needs it: give a bucket, a folder or a command off this host",
             );
         }
         let days = s.number("retention_days", RETENTION_DAYS, 1..=LONGEST_RETENTION);
@@ -129,8 +131,8 @@ fn signing_key(s: &mut Reader, process: Process, name: &str) -> Option<SigningKe
     Some(key)
 }
 
-fn checkpoint_copy(s: &mut Reader) -> Option<CheckpointCopy> {
-    let form = "a command as a list of texts, or a folder as file:///path";
+fn checkpoint_copy(s: &mut Reader, needed: bool) -> Option<CheckpointCopy> {
+    let form = "a bucket as s3://name/prefix, a folder as file:///path, or a command as a list of texts";
     if s.is_list("checkpoint_copy") {
         let command = s.list("checkpoint_copy");
         if command.first().is_none_or(String::is_empty) {
@@ -146,8 +148,11 @@ fn checkpoint_copy(s: &mut Reader) -> Option<CheckpointCopy> {
     match url.to_file_path() {
         Ok(folder) if url.scheme() == "file" => Some(CheckpointCopy::Folder(folder)),
         _ => {
-            s.mistake("checkpoint_copy", format!("must be {form}"));
-            None
+            let bucket = Bucket::read(s, "checkpoint_copy", &url, needed);
+            if bucket.is_none() {
+                s.mistake("checkpoint_copy", format!("must be {form}"));
+            }
+            bucket.map(CheckpointCopy::Bucket)
         }
     }
 }

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use secrecy::SecretString;
 use url::Url;
 
-use super::{Process, Reader};
+use super::{Bucket, Process, Reader};
 use crate::auditlog::SigningKey;
 
 /// Where the specification puts the request for an export.
@@ -32,22 +31,7 @@ pub enum ExportStoreConfig {
     /// A folder that workers and ingress share.
     Folder(PathBuf),
     /// A bucket of S3, or of what speaks its protocol.
-    S3(Box<BucketConfig>),
-}
-
-/// A bucket.
-#[derive(Debug, Clone)]
-pub struct BucketConfig {
-    /// Its name.
-    pub bucket: String,
-    /// What every object's name begins with.
-    pub prefix: String,
-    /// Where it is.
-    pub region: String,
-    /// Address of a service that is not Amazon's.
-    pub endpoint: Option<Url>,
-    /// Id and secret of an access key; without them the host's own identity counts.
-    pub access_key: Option<(String, SecretString)>,
+    S3(Box<Bucket>),
 }
 
 impl ExportsConfig {
@@ -70,7 +54,6 @@ fn signing_key(s: &mut Reader, needed: bool) -> Option<SigningKey> {
 }
 
 fn store(s: &mut Reader, process: Process) -> ExportStoreConfig {
-    let bucket = bucket(s, process);
     let folder = |s: &mut Reader| ExportStoreConfig::Folder(s.beside(FOLDER));
     if !s.has(STORE) {
         return folder(s);
@@ -81,11 +64,10 @@ fn store(s: &mut Reader, process: Process) -> ExportStoreConfig {
             Ok(path) => ExportStoreConfig::Folder(path),
             Err(()) => mistaken(s),
         },
-        ("s3", Some(name)) => {
-            let prefix = url.path().trim_matches('/').to_owned();
-            ExportStoreConfig::S3(Box::new(BucketConfig { bucket: name.to_owned(), prefix, ..bucket }))
-        }
-        _ => mistaken(s),
+        _ => match Bucket::read(s, STORE, &url, reads(process)) {
+            Some(bucket) => ExportStoreConfig::S3(Box::new(bucket)),
+            None => mistaken(s),
+        },
     }
 }
 
@@ -94,19 +76,7 @@ fn mistaken(s: &mut Reader) -> ExportStoreConfig {
     ExportStoreConfig::Folder(PathBuf::new())
 }
 
-/// What is said about a bucket, whether there is one or not, so that no key is unknown.
-fn bucket(s: &mut Reader, process: Process) -> BucketConfig {
-    let region = s.text("export_store_region", Some("us-east-1"));
-    let endpoint = match s.has("export_store_endpoint") {
-        true => s.parsed::<Url>("export_store_endpoint", None, "a URL such as https://s3.example"),
-        false => None,
-    };
-    if endpoint.as_ref().is_some_and(|url| !matches!(url.scheme(), "http" | "https")) {
-        s.mistake("export_store_endpoint", "must be a URL such as https://s3.example");
-    }
-    let id = s.text("export_store_access_key_id", Some(""));
-    let reads = [Process::Worker, Process::Ingress, Process::Operator].into_iter().any(|one| process.is(one));
-    let secret = s.secret("export_store_secret_key", reads && !id.is_empty());
-    let access_key = secret.filter(|_| !id.is_empty()).map(|secret| (id, secret));
-    BucketConfig { bucket: String::new(), prefix: String::new(), region, endpoint, access_key }
+/// Who writes, reads or deletes exports.
+fn reads(process: Process) -> bool {
+    [Process::Worker, Process::Ingress, Process::Operator].into_iter().any(|one| process.is(one))
 }

@@ -6,6 +6,7 @@
 
 mod amqp;
 mod billing;
+mod bucket;
 mod compliance;
 mod database;
 mod exports;
@@ -25,9 +26,10 @@ use std::path::{Path, PathBuf};
 
 pub use amqp::{AmqpConfig, Login};
 pub use billing::{BillingConfig, ProviderApi, RetryConfig};
+pub use bucket::Bucket;
 pub use compliance::{CheckpointCopy, ComplianceConfig};
 pub use database::{DatabaseConfig, DatabaseUser, Pooler};
-pub use exports::{BucketConfig, ExportStoreConfig, ExportsConfig};
+pub use exports::{ExportStoreConfig, ExportsConfig};
 pub use http::HttpConfig;
 pub use issuers::{IssuerConfig, IssuerKeys, PublicAlgorithm, TokenTypes};
 pub use limits::LimitsConfig;

@@ -63,13 +63,13 @@ impl ExportStore {
             ExportStoreConfig::Folder(path) => return Ok(Self(Kind::Folder(path.clone()))),
             ExportStoreConfig::S3(bucket) => bucket,
         };
-        let mut builder = AmazonS3Builder::from_env().with_bucket_name(&bucket.bucket).with_region(&bucket.region);
+        let mut builder = AmazonS3Builder::from_env().with_bucket_name(&bucket.name).with_region(&bucket.region);
         if let Some(endpoint) = &bucket.endpoint {
             builder = builder
                 .with_endpoint(endpoint.as_str().trim_end_matches('/'))
                 .with_allow_http(endpoint.scheme() == "http");
         }
-        if let Some((id, secret)) = &bucket.access_key {
+        if let Some((id, secret)) = &bucket.login {
             builder = builder.with_access_key_id(id).with_secret_access_key(secret.expose_secret());
         }
         let s3 = builder.build().map_err(StoreFault::of)?;

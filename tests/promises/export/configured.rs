@@ -21,7 +21,7 @@ async fn mistakes_of_the_store_are_named_and_no_secret_is_told() {
         ("EXPORT_STORE", "s3://exports/eu1"),
         ("EXPORT_STORE_REGION", "eu-central-1"),
         ("EXPORT_STORE_ENDPOINT", "https://s3.example"),
-        ("EXPORT_STORE_ACCESS_KEY_ID", "AKIA"),
+        ("EXPORT_STORE_KEY_ID", "AKIA"),
         ("EXPORT_STORE_SECRET_KEY", HUSH),
     ];
     for sound in [&bucket[..], &bucket[..2], &[("EXPORT_STORE", "file:///var/lib/exports")]] {
@@ -31,8 +31,8 @@ async fn mistakes_of_the_store_are_named_and_no_secret_is_told() {
     for (mistaken, place) in [
         (&[("EXPORT_STORE", "ftp://x/y")][..], "compliance.export_store:"),
         (&[("EXPORT_STORE", "exports")], "compliance.export_store:"),
-        (&[("EXPORT_STORE_ENDPOINT", "ftp://x")], "compliance.export_store_endpoint:"),
-        (&[("EXPORT_STORE_ACCESS_KEY_ID", "AKIA")], "compliance.export_store_secret_key:"),
+        (&[("EXPORT_STORE", "s3://b/p"), ("EXPORT_STORE_ENDPOINT", "ftp://x")], "compliance.export_store_endpoint:"),
+        (&[("EXPORT_STORE", "s3://b/p"), ("EXPORT_STORE_KEY_ID", "AKIA")], "compliance.export_store_secret_key:"),
         (&[("EXPORT_SIGNING_KEY", HUSH)], "compliance.export_signing_key:"),
         (&[("GDPR_DATA_EXPORT_ENDPOINT", "/elsewhere")], "compliance.gdpr_data_export_endpoint:"),
         (&[("GDPR_DATA_EXPORT_ENDPOINT", "/api/a b")], "compliance.gdpr_data_export_endpoint:"),

@@ -136,7 +136,8 @@ const INGRESS: &[&str] = &[
     "amqp::Publisher",
 ];
 /// One writer that consumes by itself: it has no handlers and no database.
-const AUDIT: &[&str] = &["contract", "telemetry", "lifecycle", "retry", "amqp", "auditlog", "config::CheckpointCopy"];
+const AUDIT: &[&str] =
+    &["contract", "telemetry", "lifecycle", "retry", "amqp", "auditlog", "config::Bucket", "config::CheckpointCopy"];
 
 /// The line of the table for a file.
 pub(super) fn part_of(path: &str) -> Option<&'static Part> {

@@ -32,6 +32,8 @@ enum CopyFault {
     Slow(Duration),
     #[error("cannot write below the folder of compliance.checkpoint_copy")]
     Write(#[source] std::io::Error),
+    #[error("the bucket of compliance.checkpoint_copy does not take an object")]
+    Bucket(#[source] object_store::Error),
 }
 
 /// Copies the newest checkpoint whenever there is one.
@@ -96,6 +98,7 @@ impl Copier {
             match &self.target {
                 CheckpointCopy::Command(command) => run(command, newest).await,
                 CheckpointCopy::Folder(folder) => write(folder, newest).await,
+                CheckpointCopy::Bucket(bucket) => super::bucket::put(bucket, newest).await.map_err(CopyFault::Bucket),
             }
         };
         tokio::time::timeout(patience, copying).await.map_err(|_| CopyFault::Slow(patience))??;

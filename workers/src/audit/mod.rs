@@ -1,6 +1,7 @@
 //! Audit: one writer that turns the audit queue into lines, durable before they are acked.
 
 mod accept;
+mod bucket;
 mod copy;
 mod writer;
 

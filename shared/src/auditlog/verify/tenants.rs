@@ -34,15 +34,17 @@ impl Tenants {
         pruned: bool,
         damaged: u64,
     ) -> Result<(), (Fault, String)> {
-        let mut hash = [0; 64];
-        encode(leaf, &mut hash);
         let Some(head) = self.heads.get_mut(line.org_id) else {
+            let mut hash = [0; 64];
+            encode(leaf, &mut hash);
             self.heads.insert(line.org_id.into(), Head { seq: line.tenant_seq, hash, index });
             return self.first(line, index, pruned, damaged);
         };
-        let (seq, prev, last) = (head.seq, head.hash, head.index);
-        *head = Head { seq: line.tenant_seq, hash, index };
-        if seq.checked_add(1) == Some(line.tenant_seq) && prev == *line.prev_hash {
+        // In its place: digits that are read again at once would have to wait until they are written.
+        let (seq, last, is_named) = (head.seq, head.index, head.hash == *line.prev_hash);
+        (head.seq, head.index) = (line.tenant_seq, index);
+        encode(leaf, &mut head.hash);
+        if seq.checked_add(1) == Some(line.tenant_seq) && is_named {
             return Ok(());
         }
         if last < damaged {

@@ -86,11 +86,13 @@ impl Pass<'_> {
         }
     }
 
-    /// Every dropped predecessor that a line names has to stand in a dropped range.
+    /// Every predecessor that a line names and nobody has seen has to stand in a dropped range, or where lines are missing,
+    /// which was told already.
     fn predecessors(&mut self, pruned: &[(u64, u64)]) {
         let mut wanted = self.tenants.dropped();
-        for (from, to) in pruned {
-            for index in *from..*to {
+        let missing = (self.damaged > 0).then_some((0, self.damaged));
+        for (from, to) in pruned.iter().copied().chain(missing) {
+            for index in from..to {
                 if wanted.is_empty() {
                     return;
                 }
