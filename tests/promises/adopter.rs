@@ -3,6 +3,7 @@
 mod additions;
 mod build;
 mod papers;
+mod releases;
 
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::Method;

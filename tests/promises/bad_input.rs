@@ -1,18 +1,15 @@
 //! Bad input has a defined answer (ARCHITECTURE.md, "What happens when"): a full queue, a closed channel, a full disk, a
 //! message far too large, one of a later version, a revoked key, and a flood of one tenant.
 
-use futures_util::{StreamExt, stream};
+mod flood;
+
 use hyper::Method;
 use lapin::BasicProperties;
-use millrace::client::CommandOptions;
 use millrace::config::Process;
-use millrace::contract::payloads::ProjectsRename;
-use millrace::contract::{ActorKind, Envelope, KeyId, Lane, Principal, Role, TenantId, WireMessage};
+use millrace::contract::{Envelope, KeyId, Lane, WireMessage};
 use millrace_tests::{Caller, Left, World, eventually};
 use serde_json::{Value, json};
 
-/// Commands of the tenant that floods. A hundred thousand take minutes in a debug build, and go the same way.
-const FLOOD: usize = 10_000;
 /// A message that no honest publisher sends.
 const HUGE: usize = 64 << 20;
 /// Most memory of a worker that has had one: the message as it came, as it is stored, and a worker.
@@ -157,10 +154,16 @@ async fn what_a_revoked_key_has_sealed_is_dead_and_a_later_version_waits_for_a_w
     let (before, rest) = text.split_once("[publishers.ledger-1]").expect("the key");
     let (_, after) = rest.split_once("[services.crm]").expect("what follows it");
     std::fs::write(world.config_path(), format!("{before}[services.crm]{after}")).expect("a configuration");
-    let programs = ["millrace-projects", "millrace-relay", "millrace-audit"].map(|program| world.start(program));
+    let (worker, admin) = world.start_ready("millrace-projects").await;
+    let programs = ["millrace-relay", "millrace-audit"].map(|program| world.start(program));
     world.until_lines("applied", 1).await;
     world.until_lines("dead", 1).await;
     world.until_count("select count(*) from engine.dead_letters where reason = 'unknown_key'", 1).await;
+    // What alerts ask for.
+    let counted = world.http().send(Method::GET, &format!("{admin}/api/health/metrics"), &[], Vec::new()).await;
+    let counted = String::from_utf8(counted.expect("metrics").body).expect("text");
+    let told = "millrace_settled_code_total{worker=\"projects\",outcome=\"dead\",code=\"unknown_key\"} 1";
+    assert!(counted.contains(told), "{counted}");
     assert_eq!(world.count("select count(*) from app.projects where name = 'k2'").await, 1);
     let parked = "select count(*) from engine.parked where reason = 'unknown_type' and attempts = 0";
     world.until_count(parked, 1).await;
@@ -174,44 +177,5 @@ async fn what_a_revoked_key_has_sealed_is_dead_and_a_later_version_waits_for_a_w
         .await;
     world.until_lines("dead", 2).await;
     world.finish(Left { dead: 2, parked: 0 }).await;
-    drop(programs);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_one_tenant_on_the_overflow_lane_leaves_the_main_lane_to_the_others() {
-    let world = World::new().await;
-    for org in ["acme", "globex"] {
-        world.cli(&["tenants", "create", org]).await;
-    }
-    let commands = world.commands_of("crm", Lane::Overflow).await;
-    let org = TenantId::parse("acme").expect("a tenant");
-    let principal = Principal { kind: ActorKind::Service, id: "crm".to_owned(), role: Some(Role::Editor) };
-    let body = json!({ "id": "00000000-0000-7000-8000-000000000001", "name": "x" }).to_string().into_bytes();
-    stream::iter(0..FLOOD)
-        .for_each_concurrent(256, |number| {
-            let (commands, org, principal, body, key) = (&commands, &org, &principal, &body, format!("flood-{number}"));
-            let publish = async move || {
-                let options = CommandOptions::default();
-                let queued = commands.publish_command::<ProjectsRename>(org, principal, &key, body.clone(), options);
-                queued.await.ok()
-            };
-            async move { drop(eventually("it is queued", publish).await) }
-        })
-        .await;
-    let (ingress, url) = world.start_ingress().await;
-    let others = ["millrace-projects", "millrace-relay", "millrace-audit"].map(|program| world.start(program));
-    let globex = Caller::user("globex", "u_1", "admin");
-    let quiet = [("k1", "one"), ("k2", "two"), ("k3", "three")];
-    for (key, name) in quiet {
-        let id = world.command(&url, &globex, "projects.create", key, &json!({ "name": name })).await;
-        assert_eq!(world.outcome("globex", &id).await, "applied");
-    }
-    let settled = "select count(*) from engine.operations where org_id = 'acme'";
-    let behind = world.count(settled).await;
-    assert!(behind < i64::try_from(FLOOD).expect("a count"), "the flood was over before the others: it shows nothing");
-    world.until_count(settled, i64::try_from(FLOOD).expect("a count")).await;
-    world.until_lines("applied", quiet.len()).await;
-    world.until_lines("rejected", FLOOD).await;
-    world.finish(Left::default()).await;
-    drop((ingress, others));
+    drop((worker, programs));
 }

@@ -53,3 +53,35 @@ async fn an_event_type_that_nobody_handles_is_ignored_audited_and_needs_no_tenan
     world.finish(Left::default()).await;
     drop(programs);
 }
+
+/// A batch takes these rows in the order of their keys; whoever took them in another one would deadlock with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_wakes_what_waits_holds_no_later_message_while_an_earlier_one_is_taken() {
+    let world = World::new().await;
+    // In the table the later one comes first.
+    for id in ["b", "a"] {
+        let parked = format!(
+            "insert into engine.parked (publisher, message_id, exchange, routing_key, fields, body, reason, not_before)
+             values ('crm', '{id}', 'x', 'x', '{{}}', '', 'tenant_unknown', now() + interval '1 hour')"
+        );
+        world.execute(&parked).await;
+    }
+    let mut batch = world.superuser().begin().await.expect("a transaction");
+    let taken = "select 1 from engine.parked where message_id = 'a' for update";
+    sqlx::raw_sql(taken).execute(&mut *batch).await.expect("a lock");
+    let pool = world.superuser().clone();
+    let waking = tokio::spawn(async move {
+        let woken = sqlx::query_scalar::<_, i64>("select engine.wake('tenant_unknown')");
+        woken.fetch_one(&pool).await.expect("waking")
+    });
+    let waiting =
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    world.until_count(waiting, 1).await;
+    let free =
+        "select count(*) from (select 1 from engine.parked where message_id = 'b' for update skip locked) as later";
+    assert_eq!(world.count(free).await, 1, "the later one is held");
+    batch.rollback().await.expect("a rollback");
+    assert_eq!(waking.await.expect("the waker"), 2);
+    world.execute("delete from engine.parked").await;
+    world.finish(Left::default()).await;
+}

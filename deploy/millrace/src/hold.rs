@@ -261,13 +261,7 @@ impl Target {
             return Err(Usage(format!("{org} is not held for {}", self.matter)).into());
         };
         // What another hold still suspends waits again, uncounted.
-        let woken = sqlx::query!(
-            "UPDATE engine.parked SET not_before = now() WHERE reason = $1 AND not_before > now()",
-            WAITING
-        )
-        .execute(act.conn())
-        .await?
-        .rows_affected();
+        let woken = sqlx::query_scalar!(r#"SELECT engine.wake($1) AS "woken!""#, WAITING).fetch_one(act.conn()).await?;
         let metadata =
             Map::from_iter([("matter".to_owned(), self.matter.clone().into()), ("released".to_owned(), woken.into())]);
         act.commit(&org, "hold.release", (HOLD, &released.id.to_string()), metadata).await?;

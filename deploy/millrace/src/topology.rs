@@ -183,7 +183,10 @@ fn vhost(config: &Config) -> Result<String, Usage> {
 /// What a service refuses, or what its crashes give up on, goes to quarantine: in the dead-letter queue a worker would
 /// take it for a message of its own. No `max-length`: a full queue of a service that is away would refuse events that
 /// others wait for, and with `drop-head` it would lose them.
-fn policies() -> [(&'static str, Value); 3] {
+///
+/// Nothing takes messages out of quarantine but an operator, who may look as often as it takes: RabbitMQ 4 would otherwise
+/// drop what was looked at twenty times.
+fn policies() -> [(&'static str, Value); 4] {
     let lossless = json!({
         "pattern": r"^(work\..*|audit)$", "apply-to": "queues", "priority": 10,
         "definition": {
@@ -205,7 +208,16 @@ fn policies() -> [(&'static str, Value); 3] {
             "dead-letter-exchange": Exchange::Quarantine.name(), "dead-letter-strategy": "at-least-once",
         },
     });
-    [("millrace", lossless), ("millrace-dead", dead), ("millrace-services", services)]
+    let quarantine = json!({
+        "pattern": "^quarantine$", "apply-to": "queues", "priority": 10,
+        "definition": { "delivery-limit": Topology::QUARANTINE_DELIVERY_LIMIT, "overflow": "reject-publish" },
+    });
+    [
+        ("millrace", lossless),
+        ("millrace-dead", dead),
+        ("millrace-services", services),
+        ("millrace-quarantine", quarantine),
+    ]
 }
 
 fn escape(text: &str) -> String {

@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 use secrecy::ExposeSecret;
 use url::Url;
 
+use super::dial::dial;
 use crate::config::{AmqpConfig, Login};
 use crate::contract::BrokerUser;
 
@@ -86,7 +87,7 @@ impl Dialer {
         let mut last = AmqpFault::DialTimeout;
         for address in &self.addresses {
             let properties = ConnectionProperties::default().with_connection_name(self.name.clone().into());
-            let dial = Connection::connect_uri(self.uri(address), properties);
+            let dial = dial(self.uri(address), properties, DIAL_TIMEOUT);
             match tokio::time::timeout(DIAL_TIMEOUT, dial).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(e)) => last = AmqpFault::Unreachable(e),

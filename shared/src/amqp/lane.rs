@@ -34,22 +34,10 @@ struct Confirmed {
 /// How often each message id came back and was not yet answered: copies of one message share their id.
 type Returned = HashMap<String, usize>;
 
-/// Serves requests over one channel of each connection in turn, until every publisher is gone.
+/// Serves requests over one channel of each connection in turn, until every publisher is gone. A request that is dropped is
+/// answered as unknown.
 pub(super) async fn run(mut requests: mpsc::Receiver<Request>, mut epochs: watch::Receiver<Option<Epoch>>) {
-    loop {
-        let epoch = tokio::select! {
-            // A request is never told that there is no connection when there is one.
-            biased;
-            found = epochs.wait_for(Option::is_some) => match found {
-                Ok(epoch) => (*epoch).clone(),
-                Err(_) => return,
-            },
-            request = requests.recv() => match request {
-                Some(request) => { let _ = request.answer.send(Err(PublishFault::Unavailable)); continue }
-                None => return,
-            },
-        };
-        let Some(epoch) = epoch else { continue };
+    while let Some((epoch, first)) = connection(&mut requests, &mut epochs).await {
         if epoch.lost.is_cancelled() {
             // The supervisor has not withdrawn it yet.
             let _ = epochs.changed().await;
@@ -61,13 +49,35 @@ pub(super) async fn run(mut requests: mpsc::Receiver<Request>, mut epochs: watch
         };
         match opened {
             Ok(channel) => {
-                if serve(channel, &mut requests, &epoch).await.is_none() {
+                if serve(channel, first, &mut requests, &epoch).await.is_none() {
                     return;
                 }
             }
             Err(error) => tracing::warn!(%error, "cannot open a confirm channel"),
         }
         epoch.lost.cancel();
+    }
+}
+
+/// Waits for a connection, and tells requests that come meanwhile that there is none. A request that was sent because of a
+/// new connection may be here before the word of it: it comes along. `None` when every publisher is gone.
+async fn connection<E: Clone>(
+    requests: &mut mpsc::Receiver<Request>,
+    epochs: &mut watch::Receiver<Option<E>>,
+) -> Option<(E, Option<Request>)> {
+    let now = epochs.clone();
+    loop {
+        tokio::select! {
+            biased;
+            found = epochs.wait_for(Option::is_some) => return Some((found.ok()?.clone()?, None)),
+            request = requests.recv() => {
+                let (request, connected) = (request?, now.borrow().clone());
+                if let Some(epoch) = connected {
+                    return Some((epoch, Some(request)));
+                }
+                let _ = request.answer.send(Err(PublishFault::Unavailable));
+            }
+        }
     }
 }
 
@@ -78,8 +88,14 @@ async fn open(epoch: &Epoch) -> lapin::Result<Channel> {
 }
 
 /// Runs until the connection is lost (`Some`) or every publisher is gone (`None`).
-async fn serve(channel: Channel, requests: &mut mpsc::Receiver<Request>, epoch: &Epoch) -> Option<()> {
-    let (mut pending, mut waiting) = (FuturesUnordered::new(), Vec::new());
+async fn serve(
+    channel: Channel,
+    first: Option<Request>,
+    requests: &mut mpsc::Receiver<Request>,
+    epoch: &Epoch,
+) -> Option<()> {
+    let mut pending: FuturesUnordered<_> = first.into_iter().map(|request| publish(&channel, request)).collect();
+    let mut waiting = Vec::new();
     let mut lost = pin!(epoch.lost.cancelled());
     loop {
         let room = WINDOW - pending.len();
@@ -187,6 +203,29 @@ mod tests {
         let (answer, verdict) = oneshot::channel();
         let id = id.to_owned();
         (future::ready(Confirmed { id, answer, result: Ok(result) }).boxed(), verdict)
+    }
+
+    fn request() -> (Request, oneshot::Receiver<Result<(), PublishFault>>) {
+        let (answer, verdict) = oneshot::channel();
+        (Request { route: Route::audit(), message: Arc::default(), answer }, verdict)
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_here_before_the_word_of_its_connection_is_not_told_that_there_is_none() {
+        let ((sender, mut requests), (epochs, mut epoch)) = (mpsc::channel(2), watch::channel(None));
+        let (early, told) = request();
+        assert!(sender.send(early).await.is_ok());
+        let waiting = tokio::spawn(async move { connection(&mut requests, &mut epoch).await });
+        assert_eq!(told.await.unwrap(), Err(PublishFault::Unavailable));
+        // The new value is there, and nobody has been woken for it.
+        epochs.send_if_modified(|epoch| {
+            *epoch = Some(1);
+            false
+        });
+        let (prompt, _verdict) = request();
+        assert!(sender.send(prompt).await.is_ok());
+        let (epoch, first) = waiting.await.unwrap().unwrap();
+        assert_eq!((epoch, first.is_some()), (1, true));
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@
 mod connect;
 mod consumer;
 mod declare;
+mod dial;
 mod lane;
 mod loss;
 mod properties;

@@ -201,6 +201,8 @@ impl Topology {
     pub const DELIVERY_LIMIT: u32 = 200;
     /// The same for the dead-letter queue, whose consumer takes one message at a time.
     pub const DEAD_DELIVERY_LIMIT: u32 = 50;
+    /// The same for quarantine, which has no queue behind it: none in effect, in a form that every RabbitMQ takes.
+    pub const QUARANTINE_DELIVERY_LIMIT: u32 = 1_000_000;
 
     /// The queues of a contract's workers, the audit queue and the dead-letter queue.
     pub fn of(contract: &CheckedContract) -> Self {

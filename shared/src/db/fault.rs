@@ -73,6 +73,11 @@ pub(crate) fn is_contended(error: &sqlx::Error) -> bool {
     matches!(code(error).as_deref(), Some("40001" | "40P01" | "55P03"))
 }
 
+/// The transaction was begun in a session that is another connection's: nothing else of its beginning divides.
+pub(super) fn is_elsewhere(error: &sqlx::Error) -> bool {
+    code(error).as_deref() == Some("22012")
+}
+
 /// 42P05 and 26000: a prepared statement that somebody else has, or nobody. 08P01 is how PgBouncer refuses a parameter of
 /// the start. None of them is a message's fault, and without a pooler none of them can happen.
 fn is_pooled(error: &sqlx::Error) -> bool {

@@ -7,8 +7,10 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgTransaction};
+use uuid::Uuid;
 
 use super::DbFault;
+use super::fault::is_elsewhere;
 use crate::config::{DatabaseConfig, DatabaseUser, Pooler};
 
 /// How long a batch waits for a connection before the database counts as away.
@@ -20,23 +22,36 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Begins every transaction of a pool. No tenant is in scope, whatever a session has been left with. Behind a pooler a
 /// session also knows the statements that other connections have prepared, under the very names that this one is about to
-/// use.
+/// use. Where none is configured the session has to be the connection's own (see [`move_in`]): with a pooler that nobody told us
+/// of it could run a statement of that name which says something else.
 #[derive(Debug, Clone, Copy)]
 struct Begin {
     direct: &'static str,
     pooled: &'static str,
 }
 
+/// Fails with a division by zero in a session that is another connection's. PgBouncer and its like carry the name of the
+/// application from session to session, as the client's; the mark beside it stays where it was made.
+macro_rules! at_home {
+    () => {
+        "SELECT 1 / (current_setting('application_name') IS NOT DISTINCT FROM current_setting('app.home', true))::int"
+    };
+}
+
 const APP: Begin = Begin {
-    direct: "BEGIN; SET LOCAL app.ctx = ''; SET LOCAL statement_timeout = '2s'",
+    direct: concat!("BEGIN; SET LOCAL app.ctx = ''; SET LOCAL statement_timeout = '2s'; ", at_home!()),
     pooled: "BEGIN; DEALLOCATE ALL; SET LOCAL app.ctx = ''; SET LOCAL statement_timeout = '2s'",
 };
-const RELAY: Begin =
-    Begin { direct: "BEGIN; SET LOCAL app.ctx = ''", pooled: "BEGIN; DEALLOCATE ALL; SET LOCAL app.ctx = ''" };
+const RELAY: Begin = Begin {
+    direct: concat!("BEGIN; SET LOCAL app.ctx = ''; ", at_home!()),
+    pooled: "BEGIN; DEALLOCATE ALL; SET LOCAL app.ctx = ''",
+};
 const INDEXER: Begin = RELAY;
 const READER: Begin = Begin {
-    direct: "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL app.ctx = ''; \
-        SET LOCAL statement_timeout = '2s'",
+    direct: concat!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL app.ctx = ''; SET LOCAL statement_timeout = '2s'; ",
+        at_home!()
+    ),
     pooled: "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; DEALLOCATE ALL; SET LOCAL app.ctx = ''; \
         SET LOCAL statement_timeout = '2s'",
 };
@@ -210,7 +225,12 @@ impl CheckedPool {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(move |connection, _| {
                 let seen = Arc::clone(&seen);
-                Box::pin(async move { check_role(connection, begin, &seen).await })
+                Box::pin(async move {
+                    if pooler == Pooler::None {
+                        move_in(connection).await?;
+                    }
+                    check_role(connection, begin, &seen).await
+                })
             })
             .after_release(move |connection, _| Box::pin(async move { released(connection, pooler).await }))
             .connect_lazy_with(options);
@@ -228,9 +248,22 @@ impl CheckedPool {
     fn explain(&self, error: sqlx::Error) -> DbFault {
         match self.refused.get() {
             Some(role) => DbFault::Role(role.clone()),
+            None if is_elsewhere(&error) => DbFault::Pooled(error),
             None => error.into(),
         }
     }
+}
+
+/// Marks a new connection's session as its own, under a name that no other connection has.
+async fn move_in(connection: &mut PgConnection) -> sqlx::Result<()> {
+    let name = format!("millrace {}", Uuid::now_v7().simple());
+    sqlx::query!(
+        "SELECT set_config('application_name', $1, false) AS name, set_config('app.home', $1, false) AS home",
+        name
+    )
+    .fetch_one(connection)
+    .await
+    .map(|_| ())
 }
 
 /// A role above RLS would make every policy a comment, so such a connection is never used. In a transaction, since behind

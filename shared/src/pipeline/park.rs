@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::fate::Fate;
 use super::open::{MessageName, Parcel};
 use super::relay::IN_FLIGHT;
@@ -162,9 +164,11 @@ pub(super) async fn attempts(road: &Road, parcels: &[Parcel]) -> Result<BTreeMap
 }
 
 /// Counts one execution more of each of these messages, in a commit of its own: should one of them kill the process, the
-/// counts stay. Returns the executions so far.
+/// counts stay. Sent again for the same `execution`, because nobody learned how its COMMIT ended, it counts nothing more.
+/// Returns the executions so far.
 pub(super) async fn count_executions<'p>(
     road: &Road,
+    execution: Uuid,
     parcels: impl Iterator<Item = &'p Parcel>,
 ) -> Result<BTreeMap<MessageName, i32>, DbFault> {
     // Copies of one message in one batch are one execution. In one order, as everywhere.
@@ -176,7 +180,7 @@ pub(super) async fn count_executions<'p>(
     if parcels.values().any(|parcel| parcel.wire.body.len() > LARGE_BODY) {
         tx.allow(LARGE_BODY_TIME).await?;
     }
-    let counts = add_executions(road, &mut tx, &parcels).await?;
+    let counts = add_executions(road, &mut tx, execution, &parcels).await?;
     tx.commit().await?;
     Ok(counts)
 }
@@ -184,6 +188,7 @@ pub(super) async fn count_executions<'p>(
 async fn add_executions(
     road: &Road,
     tx: &mut BatchTx,
+    execution: Uuid,
     parcels: &BTreeMap<MessageName, &Parcel>,
 ) -> Result<BTreeMap<MessageName, i32>, DbFault> {
     let (publishers, ids): (Vec<String>, Vec<String>) = parcels.keys().cloned().unzip();
@@ -193,12 +198,13 @@ async fn add_executions(
     let bodies: Vec<Vec<u8>> = parcels.values().map(|parcel| parcel.wire.body.clone()).collect();
     let rows = sqlx::query!(
         "INSERT INTO engine.parked AS p
-           (publisher, message_id, exchange, routing_key, fields, body, attempts, reason, not_before)
-         SELECT n.*, 1, 'redelivered', $7 FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[],
+           (publisher, message_id, exchange, routing_key, fields, body, attempts, reason, not_before, execution)
+         SELECT n.*, 1, 'redelivered', $7, $8 FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[],
            $6::bytea[]) AS n (publisher, message_id, exchange, routing_key, fields, body)
          ORDER BY n.publisher, n.message_id
          ON CONFLICT (publisher, message_id) DO UPDATE SET
-           attempts = p.attempts + 1, reason = EXCLUDED.reason, not_before = EXCLUDED.not_before
+           attempts = p.attempts + CASE WHEN p.execution = EXCLUDED.execution THEN 0 ELSE 1 END,
+           reason = EXCLUDED.reason, not_before = EXCLUDED.not_before, execution = EXCLUDED.execution
          RETURNING publisher, message_id, attempts",
         &publishers,
         &ids,
@@ -207,6 +213,7 @@ async fn add_executions(
         &fields,
         &bodies,
         time::OffsetDateTime::now_utc() + IN_FLIGHT,
+        execution,
     )
     .fetch_all(tx.conn())
     .await?;

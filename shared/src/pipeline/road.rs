@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::fate::Fate;
 use super::open::{MessageName, Parcel};
@@ -72,14 +73,22 @@ pub enum RoadFault {
 
 /// What is done of a batch, which may take several transactions. Kept with the deliveries: whatever is committed is not
 /// begun anew when the rest has to wait for the database.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Progress {
+    /// What this execution is counted under, however often its count has to be sent.
+    execution: Uuid,
     /// Messages whose execution is counted.
     counted: BTreeSet<MessageName>,
     /// Messages whose fate is committed.
     settled: BTreeSet<MessageName>,
     /// Outbox rows that are committed, to publish now.
     pub(super) rows: Vec<OutboxRow>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { execution: Uuid::now_v7(), counted: BTreeSet::new(), settled: BTreeSet::new(), rows: Vec::new() }
+    }
 }
 
 /// A parcel in one run of its batch. Nothing here outlives a rollback.
@@ -174,7 +183,8 @@ impl Road {
         progress: &mut Progress,
     ) -> Result<(), RoadFault> {
         let uncounted = |parcel: &&Parcel| parcel.runs_again() && !progress.counted.contains(&parcel.name());
-        let fresh = self.patiently(park::count_executions(self, parcels.iter().filter(uncounted))).await?;
+        let counting = park::count_executions(self, progress.execution, parcels.iter().filter(uncounted));
+        let fresh = self.patiently(counting).await?;
         progress.counted.extend(fresh.keys().cloned());
         for parcel in parcels.iter_mut().filter(|parcel| parcel.runs_again()) {
             parcel.counted = true;
@@ -328,7 +338,13 @@ impl Road {
             let worker = worker.clone();
             match (fate, fate.outcome()) {
                 (_, Some(outcome)) => {
-                    metrics::counter!(fields::SETTLED, "worker" => worker, "outcome" => outcome.as_str()).increment(1);
+                    let outcome = outcome.as_str();
+                    if let Some(code) = fate.code() {
+                        let worker = worker.clone();
+                        metrics::counter!(fields::SETTLED_CODE, "worker" => worker, "outcome" => outcome, "code" => code)
+                            .increment(1);
+                    }
+                    metrics::counter!(fields::SETTLED, "worker" => worker, "outcome" => outcome).increment(1);
                 }
                 (Fate::Duplicate, _) => metrics::counter!(fields::DUPLICATES, "worker" => worker).increment(1),
                 _ => {

@@ -16,6 +16,8 @@ pub const PUBLISHED: &str = "millrace_published_total";
 pub const LANE_PUBLISHED: &str = "millrace_lane_published_total";
 /// Counter `{worker, outcome}`: messages settled for good.
 pub const SETTLED: &str = "millrace_settled_total";
+/// Counter `{worker, outcome, code}`: messages that were rejected or denied, or are dead, by the code of their audit line.
+pub const SETTLED_CODE: &str = "millrace_settled_code_total";
 /// Counter `{worker}`: messages that a handler applied together with others of their tenant.
 pub const TOGETHER: &str = "millrace_applied_together_total";
 /// Counter `{worker}`: redeliveries that the inbox recognized.

@@ -50,8 +50,39 @@ impl Adopter {
     }
 }
 
+/// A release of the crate other than the one in the tree.
+pub(super) struct Release {
+    /// Its number, which its worker's program ends with.
+    pub(super) number: u32,
+    /// What differs: a file, a text that stands there once, and what stands in its place.
+    pub(super) edits: &'static [(&'static str, &'static str, &'static str)],
+}
+
+impl Release {
+    /// Copies the crate, makes it this release and builds its worker; returns the program's path.
+    pub(super) fn worker(&self) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let copy = copied(&folder);
+        let program = format!("millrace-tickets-{}", self.number);
+        // A program of its own: all releases are built into one folder.
+        let named = ("Cargo.toml", "name = \"millrace-tickets\"", &*format!("name = \"{program}\""));
+        for (file, old, new) in self.edits.iter().copied().chain([named]) {
+            let text = std::fs::read_to_string(copy.join(file)).expect("a file");
+            assert_eq!(text.matches(old).count(), 1, "{file} has not once: {old}");
+            std::fs::write(copy.join(file), text.replace(old, new)).expect("a file");
+        }
+        let programs = built(&copy, &["--bin", &program]);
+        programs.join(program).to_str().expect("a path in UTF-8").to_owned()
+    }
+}
+
 fn build() -> (Adopter, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
+    let programs = built(&copied(&folder), &[]);
+    (Adopter { programs }, folder)
+}
+
+fn copied(folder: &TempDir) -> PathBuf {
     let copy = folder.path().join("ticketing");
     let written = Command::new(millrace_tests::binary("millrace"))
         .args(["new", "ticketing", "--path"])
@@ -62,16 +93,22 @@ fn build() -> (Adopter, TempDir) {
         .expect("millrace new");
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
     std::fs::copy(root().join("Cargo.lock"), copy.join("Cargo.lock")).expect("the lock file");
+    copy
+}
+
+/// Builds a copy of the crate; returns the folder of its programs.
+fn built(copy: &Path, what: &[&str]) -> PathBuf {
     // Beside the workspace's own artefacts, so that only the first build is a long one.
     let target = root().join("target/adopter");
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--offline"])
-        .current_dir(&copy)
+        .args(what)
+        .current_dir(copy)
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("SQLX_OFFLINE", "true")
         .output()
         .expect("cargo");
     assert!(built.status.success(), "it does not build: {}", String::from_utf8_lossy(&built.stderr));
-    (Adopter { programs: target.join("debug") }, folder)
+    target.join("debug")
 }

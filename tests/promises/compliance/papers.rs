@@ -134,3 +134,38 @@ fn alerts_ask_only_for_metrics_that_there_are() {
     let unknown: Vec<_> = names.iter().filter(|name| !broker.contains(name) && !fields.contains(*name)).collect();
     assert!(unknown.is_empty(), "metrics that nothing counts: {unknown:?}");
 }
+
+/// What the compliance papers promise to be told of, each by the rule that does.
+const ALERTS: [&str; 10] = [
+    "MillraceAuditLag",
+    "MillraceCheckpointCopyMissing",
+    "MillraceCheckpointNotCopied",
+    "MillraceSealFailures",
+    "MillraceCrossTenant",
+    "MillraceLinkOfAnotherTenant",
+    "MillraceBillingDrift",
+    "MillraceDeadLetters",
+    "MillraceDeadLettersGrow",
+    "MillraceTokensRefused",
+];
+
+/// The texts of a label that expressions compare with, single or in a pattern of alternatives.
+fn compared<'a>(alerts: &'a str, label: &str) -> Vec<&'a str> {
+    let texts = [format!("{label}=\""), format!("{label}=~\"")];
+    let quoted = texts.iter().flat_map(|mark| alerts.split(mark.as_str()).skip(1));
+    quoted.filter_map(|rest| rest.split('"').next()).flat_map(|text| text.split('|')).collect()
+}
+
+#[test]
+fn alerts_tell_what_the_papers_promise_and_compare_with_words_that_there_are() {
+    let alerts = text("deploy/alerts/millrace.yml");
+    let missing: Vec<_> = ALERTS.iter().filter(|name| !alerts.contains(&format!("alert: {name}\n"))).collect();
+    assert!(missing.is_empty(), "no rule for {missing:?}");
+    let said = ["keyring", "outcome"].map(|file| text(&format!("shared/src/contract/{file}.rs"))).concat()
+        + &["open", "resolve"].map(|file| text(&format!("shared/src/pipeline/{file}.rs"))).concat()
+        + &text("workers/src/billing/link_customer.rs");
+    let words = ["code", "outcome"].map(|label| compared(&alerts, label)).concat();
+    assert!(words.len() >= 7, "the rules were not read: {words:?}");
+    let unknown: Vec<_> = words.iter().filter(|word| !said.contains(&format!("\"{word}\""))).collect();
+    assert!(unknown.is_empty(), "codes that nothing has: {unknown:?}");
+}

@@ -51,11 +51,13 @@ const ENGINE_GRANTS: &str = "
     millrace_app SELECT parked(reason)
     millrace_app SELECT parked(first_parked_at)
     millrace_app SELECT parked(not_before)
+    millrace_app SELECT parked(execution)
     millrace_app INSERT parked
     millrace_app UPDATE parked(attempts)
     millrace_app UPDATE parked(waits)
     millrace_app UPDATE parked(reason)
     millrace_app UPDATE parked(not_before)
+    millrace_app UPDATE parked(execution)
     millrace_app DELETE parked
     millrace_app INSERT dead_letters
     millrace_app SELECT dead_letters(identity)

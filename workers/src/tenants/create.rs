@@ -40,11 +40,7 @@ impl Handler for CreateTenant {
             return Err(Fault::Reject { code: "tenant_exists" });
         }
         // Commands that came before their tenant need not wait for their next turn.
-        sqlx::query!(
-            "UPDATE engine.parked SET not_before = now() WHERE reason = 'tenant_unknown' AND not_before > now()"
-        )
-        .execute(tx.conn())
-        .await?;
+        sqlx::query_scalar!("SELECT engine.wake('tenant_unknown')").fetch_one(tx.conn()).await?;
         Changed::resource(TENANT, org).with_event(&TenantCreated {})
     }
 }

@@ -76,9 +76,6 @@ fn clean(what: &str, text: &str) -> Result<(), Usage> {
 
 /// Releases what waits for a reason that may be gone now: the rest goes on waiting, uncounted.
 async fn wake(connection: &mut sqlx::PgConnection, reason: &str) -> sqlx::Result<u64> {
-    let woken =
-        sqlx::query!("UPDATE engine.parked SET not_before = now() WHERE reason = $1 AND not_before > now()", reason)
-            .execute(connection)
-            .await?;
-    Ok(woken.rows_affected())
+    let woken = sqlx::query_scalar!(r#"SELECT engine.wake($1) AS "woken!""#, reason).fetch_one(connection).await?;
+    Ok(woken.unsigned_abs())
 }

@@ -109,6 +109,7 @@ impl Node {
              default_user_tags.administrator = true\n\
              disk_free_limit.absolute = 50MB\n\
              vm_memory_high_watermark.relative = 0.4\n\
+             max_message_size = 134217728\n\
              log.file = false\n\
              log.console = true\n\
              log.console.level = info\n\
