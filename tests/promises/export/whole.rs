@@ -34,7 +34,9 @@ async fn mark(world: &World) {
              INSERT INTO app.settings (org_id, entries) VALUES ('globex', '{{\"{MARKER}\": \"{MARKER}\"}}');
              INSERT INTO app.members (org_id, user_id, role) VALUES ('globex', '{MARKER}', 'editor');
              INSERT INTO app.subjects (org_id, subject) VALUES ('globex', '{MARKER}');
-             INSERT INTO engine.provider_links VALUES ('stripe', '', false, '{MARKER}', 'globex');
+             INSERT INTO engine.provider_links VALUES ('stripe', '', false, '{MARKER}', 'globex'), ('stripe', '', false, 'cus_1', 'acme');
+             INSERT INTO engine.holds (org_id, id, matter, placed_by)
+               VALUES ('globex', gen_random_uuid(), '{MARKER}', 'ops'), ('acme', gen_random_uuid(), 'M-1', 'ops');
              INSERT INTO engine.operations VALUES ('globex', 'ingress', '{MARKER}', 'x.y', 'applied', NULL, 'project', '{MARKER}', now());
              UPDATE app.tenants SET name = '{MARKER}' WHERE org_id = 'globex'"
         ))
@@ -107,7 +109,8 @@ async fn a_large_tenant_is_exported_whole_and_alone_in_constant_memory_through_a
     for (name, content) in &files {
         assert!(memmem(content, MARKER.as_bytes()).is_none(), "another tenant's marker stands in {name}");
     }
-    for table in ["app.tenants", "app.audit_index", "app.exports", "app.settings", "engine.operations"] {
+    let engine = ["engine.holds", "engine.operations", "engine.provider_links"];
+    for table in ["app.tenants", "app.audit_index", "app.exports", "app.settings"].into_iter().chain(engine) {
         assert!(tables(&files).contains(table), "{table} has no rows: {:?}", tables(&files));
     }
     assert!(rows(&files, "app.tenants").iter().all(|row| row["org_id"] == "acme"));

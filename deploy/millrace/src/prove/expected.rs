@@ -106,6 +106,7 @@ pub(super) const ENGINE_POLICIES: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("operations", "prune", "d", "millrace_owner", TOLD, "-"),
     ("operations", "erase_find", "r", "millrace_owner", CANONICAL, "-"),
     ("operations", "erase", "w", "millrace_owner", CANONICAL, CANONICAL),
+    ("holds", "export_find", "r", "millrace_owner", CANONICAL, "-"),
     ("holds", "tenant_hold", "r", "millrace_app", CANONICAL, "-"),
     ("operations", "tenant_read", "r", "millrace_reader", CANONICAL, "-"),
 ];
