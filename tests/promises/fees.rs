@@ -177,7 +177,7 @@ async fn a_currency_that_no_table_knows_sets_the_fee_aside_and_the_payment_count
     let wanted =
         [row("fee", "in_3".to_owned(), 10_000, 290), row("refund", "ch_3:5000@1800000000".to_owned(), 5_000, -145)];
     assert_eq!(ledger(&world, 3).await, wanted);
-    world.until_lines("applied", 8).await;
+    world.until_lines("applied", 7).await;
     world.finish(Left { dead: 1, parked: 0 }).await;
     drop(programs);
 }
