@@ -9,6 +9,7 @@ pub(crate) enum Unit {
     Millis,
     MiB,
     MiBPerSecond,
+    Ratio,
     Count,
 }
 
@@ -19,7 +20,7 @@ impl Unit {
             Self::Millis => "ms",
             Self::MiB => "MiB",
             Self::MiBPerSecond => "MiB/s",
-            Self::Count => "",
+            Self::Ratio | Self::Count => "",
         }
     }
 }
@@ -99,8 +100,8 @@ pub(crate) const FIGURES: &[Figure] = &[
     figure("i.log", Part::Append, Unit::PerSecond, "audit messages in memory to durable lines in a tree"),
     figure("i.plain", Part::Append, Unit::PerSecond, "plain append of the same lines, one fdatasync a batch"),
     figure("i.fsync", Part::Append, Unit::Millis, "fdatasync of one batch of the plain append, p50"),
-    figure("i.first", Part::Append, Unit::Count, "the ratio of both over the first tenth"),
-    figure("i.last", Part::Append, Unit::Count, "the ratio of both over the last tenth"),
+    figure("i.first", Part::Append, Unit::Ratio, "the ratio of both over the first tenth"),
+    figure("i.last", Part::Append, Unit::Ratio, "the ratio of both over the last tenth"),
     figure("j.verify", Part::Verify, Unit::MiBPerSecond, "millrace audit verify of all lines, one processor"),
     figure("j.openssl", Part::Verify, Unit::MiBPerSecond, "openssl dgst -sha256 of the same files, the same processor"),
     figure("j.small", Part::Verify, Unit::MiBPerSecond, "millrace audit verify of a tenth of the lines"),

@@ -190,7 +190,7 @@ fn verdict_line(verdict: &Verdict<'_>, colours: bool) -> String {
 
 /// Digits that mean something: none behind the point of large numbers, thousands apart.
 fn number(value: f64, unit: Unit) -> String {
-    if unit == Unit::Millis && value < 100.0 {
+    if matches!(unit, Unit::Millis | Unit::Ratio) && value < 100.0 {
         return format!("{value:.2}");
     }
     if unit == Unit::MiB && value < 1_000.0 {
