@@ -110,7 +110,7 @@ BEGIN
   IF cardinality(plan.key_columns) > 0 THEN
     SELECT string_agg(format('t.%I', k.name), ', ' ORDER BY k.number), string_agg(format('t.%I::text', k.name), ', ' ORDER BY k.number),
         format('(%s) > (%s)', string_agg(format('t.%I', k.name), ', ' ORDER BY k.number),
-          string_agg(format('$3[%s]::%s', k.number, format_type(a.atttypid, NULL)), ', ' ORDER BY k.number))
+          string_agg(format('$3[%s]::%s', k.number, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY k.number))
       INTO order_by, keys, start
       FROM unnest(plan.key_columns) WITH ORDINALITY AS k (name, number)
         JOIN pg_attribute a ON a.attrelid = place::regclass AND a.attname = k.name;
@@ -160,14 +160,17 @@ REVOKE ALL ON FUNCTION app.export_tables(text), app.export_rows(text, text, text
 GRANT EXECUTE ON FUNCTION app.export_tables(text), app.export_rows(text, text, text[], int, bigint),
   engine.export_rows(text, text, text[], int, bigint) TO millrace_app;
 
--- Exports of the tenant in scope expire earlier: when no page of them can be under way any more, which is bounded by half a
--- minute. A definer function, because a handler reaches no row of what is due; and for exports alone, because others count on
--- their time.
+-- Exports of the tenant in scope expire earlier: when no page of them can be under way any more, which is bounded by a batch's
+-- longest time and a call's. One whose expiry is gone, dead perhaps, gets another. A definer function, because a handler reaches
+-- no row of what is due; and for exports alone, because others count on their time.
 CREATE FUNCTION engine.hasten_expiry(exports text[]) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
   SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  UPDATE engine.due d SET due_at = least(d.due_at, now() + interval '2 minutes')
-    WHERE d.org_id = app.cur_org() AND d.message_type = 'compliance.expire_export' AND d.subject = ANY (exports);
+  INSERT INTO engine.due AS d (org_id, message_type, subject, id, schema_version, body, cause, due_at)
+    SELECT app.cur_org(), 'compliance.expire_export', e, gen_random_uuid(), 1,
+        convert_to(jsonb_build_object('export_id', e::uuid)::text, 'UTF8'), e, clock_timestamp() + interval '15 minutes'
+      FROM unnest(exports) AS e WHERE app.cur_org() IS NOT NULL
+    ON CONFLICT (org_id, message_type, subject) DO UPDATE SET due_at = least(d.due_at, EXCLUDED.due_at);
 END $$;
 REVOKE ALL ON FUNCTION engine.hasten_expiry(text[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION engine.hasten_expiry(text[]) TO millrace_app, millrace_maintenance;
@@ -184,7 +187,6 @@ BEGIN
   WITH gone AS (
     UPDATE app.exports e SET state = 'revoked', after_key = NULL
       WHERE e.org_id = NEW.org_id AND e.state IN ('running', 'ready')
-        AND (e.scope = 'org' OR e.subject IS NULL OR app.subject_tag(e.subject) = NEW.subject)
       RETURNING e.id)
     SELECT array_agg(gone.id::text) INTO revoked FROM gone;
   IF revoked IS NOT NULL THEN PERFORM engine.hasten_expiry(revoked); END IF;

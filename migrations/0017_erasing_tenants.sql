@@ -215,7 +215,7 @@ BEGIN
   GET DIAGNOSTICS letters = ROW_COUNT;
   UPDATE engine.operations o SET resource_id = NULL WHERE o.org_id = org AND (o.publisher, o.message_id) IN (
     SELECT p.publisher, p.message_id FROM engine.operations p
-    WHERE p.org_id = org AND p.resource_id IS NOT NULL AND p.resource_type <> 'erasure' LIMIT most);
+    WHERE p.org_id = org AND p.resource_id IS NOT NULL AND p.resource_type NOT IN ('erasure', 'export') LIMIT most);
   GET DIAGNOSTICS answers = ROW_COUNT;
   DELETE FROM engine.due d WHERE d.org_id = org AND (d.message_type, d.subject) IN (
     SELECT e.message_type, e.subject FROM engine.due e

@@ -3,8 +3,8 @@ ALTER TABLE engine.parked ADD COLUMN execution uuid;
 GRANT SELECT (execution), UPDATE (execution) ON engine.parked TO millrace_app;
 SELECT millrace.tag('engine.parked', '{execution}', 'pii: none, ids and times; export: no, on its way');
 
--- Makes due what waits for a reason that may be gone now. It takes the rows in the order in which batches take them, so
--- the two wait for each other and never deadlock.
+-- Makes due what waits for a reason that may be gone now. What a batch holds at this moment is being looked at, and is left to
+-- it: so this waits for nobody, and no two can wait for each other.
 CREATE FUNCTION engine.wake(waiting_for text) RETURNS bigint LANGUAGE plpgsql
   SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -12,7 +12,7 @@ DECLARE
 BEGIN
   UPDATE engine.parked p SET not_before = now() FROM (
     SELECT publisher, message_id FROM engine.parked WHERE reason = waiting_for AND not_before > now()
-    ORDER BY publisher, message_id FOR UPDATE) AS w
+    ORDER BY publisher, message_id FOR UPDATE SKIP LOCKED) AS w
   WHERE p.publisher = w.publisher AND p.message_id = w.message_id;
   GET DIAGNOSTICS woken = ROW_COUNT;
   RETURN woken;

@@ -86,7 +86,7 @@ async fn an_operation_is_told_for_35_days_and_not_found_after() {
         .execute(
             "INSERT INTO engine.operations (org_id, publisher, message_id, command, outcome, code, settled_at)
              SELECT 'acme', 'ingress', 'm_' || days, 'projects.create', 'rejected', 'x', now() - days * interval '1 day'
-             FROM unnest('{34,36}'::int[]) AS days",
+             FROM unnest('{34,75}'::int[]) AS days",
         )
         .await;
     let (programs, url) = world.start_all().await;
@@ -96,7 +96,7 @@ async fn an_operation_is_told_for_35_days_and_not_found_after() {
         ("m_34", 34, (200, "rejected")),
         // It was given before it was settled, and its outcome is still there.
         ("m_34", 40, (200, "rejected")),
-        ("m_36", 36, (404, "")),
+        ("m_75", 75, (404, "")),
         ("m_nobody", 34, (200, "pending")),
     ] {
         let place = format!("{url}/api/operations/{}?wait=0", given(&world, message, days));

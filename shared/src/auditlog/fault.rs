@@ -94,10 +94,17 @@ pub enum LogFault {
         /// Why not.
         problem: String,
     },
+    /// The key that is configured has signed before and was replaced.
+    #[error(
+        "compliance.audit_log_key is {0}, which was replaced before: a key does not come back, since whoever stole it \
+         could bring it back; make a new one with `millrace audit keygen`"
+    )]
+    KeyReturned(String),
     /// The clock is behind the newest checkpoint.
     #[error(
         "the clock says {now}, but the newest checkpoint is of {newest}: set the clock right, then start the process \
-        again; no line and no checkpoint is written before that"
+        again; if it is right now and was ahead before, nothing is written until {newest}, or keep this log and begin \
+        one in another folder"
     )]
     Clock {
         /// This machine's time.

@@ -50,6 +50,9 @@ pub(super) fn publish(layout: &Layout, key: &SigningKey, now: Timestamp) -> Resu
     if entries.last().is_some_and(|last| last.vkey == vkey && last.until.is_none()) {
         return Ok(table_hash(&entries));
     }
+    if entries.iter().any(|entry| entry.vkey == vkey) {
+        return Err(LogFault::KeyReturned(vkey));
+    }
     for entry in entries.iter_mut().filter(|entry| entry.until.is_none()) {
         entry.until = Some(now.to_string());
     }

@@ -92,8 +92,9 @@ impl Stager {
     /// [`LogFault::Io`]: an old segment, where a copy of an old event may stand, cannot be read.
     pub fn stage(&mut self, entries: &[Entry], block: &mut Block) -> Result<(), LogFault> {
         let now = Timestamp::new(OffsetDateTime::now_utc());
-        let written = self.search(entries, now)?;
+        // First: what is forgotten between the two would be in neither.
         self.known.forget(now);
+        let written = self.search(entries, now)?;
         if self.rotates(now) && !entries.is_empty() {
             let next = self.next();
             self.spans.push(Span::new(next));

@@ -1,9 +1,11 @@
 //! Where exports are kept: a folder, or a bucket. The only place that names the crate `object_store`.
 
 use std::fs::DirBuilder;
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path as FolderPath, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
@@ -11,7 +13,7 @@ use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{Error, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
@@ -63,7 +65,10 @@ impl ExportStore {
             ExportStoreConfig::Folder(path) => return Ok(Self(Kind::Folder(path.clone()))),
             ExportStoreConfig::S3(bucket) => bucket,
         };
-        let mut builder = AmazonS3Builder::from_env().with_bucket_name(&bucket.name).with_region(&bucket.region);
+        // Less than a call has: what hangs is away, and is waited for.
+        let retry = RetryConfig { max_retries: 2, retry_timeout: Duration::from_secs(5), ..RetryConfig::default() };
+        let mut builder =
+            AmazonS3Builder::from_env().with_retry(retry).with_bucket_name(&bucket.name).with_region(&bucket.region);
         if let Some(endpoint) = &bucket.endpoint {
             builder = builder
                 .with_endpoint(endpoint.as_str().trim_end_matches('/'))
@@ -125,10 +130,12 @@ impl ExportStore {
     /// # Errors
     /// [`StoreFault::Away`].
     pub async fn delete_export(&self, export: Uuid) -> Result<(), StoreFault> {
-        if let Kind::Folder(path) = &self.0
-            && !path.exists()
-        {
-            return Ok(());
+        if let Kind::Folder(path) = &self.0 {
+            // With what a process that was killed while it wrote has left, which the crate never lists.
+            return match tokio::fs::remove_dir_all(path.join(export.to_string())).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreFault::Away(error.into())),
+                _ => Ok(()),
+            };
         }
         let store = self.reader()?;
         let listed = store.list(Some(&Path::from(export.to_string()))).map_ok(|found| found.location).boxed();

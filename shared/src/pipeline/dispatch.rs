@@ -33,8 +33,16 @@ pub(super) async fn dispatch(road: &Road, tx: &mut BatchTx, steps: &mut [Step<'_
     let mut tenants = tx.tenants();
     for group in order.chunk_by(|a, b| a.0 == b.0) {
         let places: Vec<usize> = group.iter().map(|(_, place)| *place).collect();
-        let scope = tenants.scope(&group[0].0, &users(steps, &places)).await?;
-        let ended = tenant_group(road, scope, steps, &places, &mut culprits).await;
+        let ended = match tenants.scope(&group[0].0, &users(steps, &places)).await {
+            Ok(scope) => tenant_group(road, scope, steps, &places, &mut culprits).await,
+            // Somebody holds the tenant's row: its messages wait, and no others.
+            Err(fault @ DbFault::Contended(_)) => {
+                tracing::warn!(tenant = %group[0].0, error = chain(&fault), "a tenant's scope waits for a lock");
+                let its = places.iter().map(|place| (steps[*place].place, CONTENDED));
+                Err(Interrupted::Culprits(its.collect()))
+            }
+            Err(fault) => Err(fault.into()),
+        };
         if let Err(interrupted) = ended {
             // Once a statement of a known culprit has failed, whatever fails after it says nothing new.
             return Err(if culprits.is_empty() { interrupted } else { Interrupted::Culprits(culprits) });

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::dispatch::CONTENDED;
 use super::fate::Fate;
 use super::open::Parcel;
 use super::road::Step;
@@ -14,7 +15,11 @@ const NAMING: [Field; 3] = [Field::ActorId, Field::TokenId, Field::DedupeKey];
 /// Learns which of the messages that would be kept belong to somebody who was erased. Those among them that no handler here
 /// knows are dead at once: a newer worker could do nothing but deny them.
 pub(super) async fn condemn(tx: &mut BatchTx, steps: &mut [Step<'_>]) -> Result<(), DbFault> {
-    let kept = |step: &&Step<'_>| matches!(step.fate, Some(Fate::Dead { .. } | Fate::Wait { .. } | Fate::Retry { .. }));
+    // Whoever holds the lock that a message met may hold what answers: asking would make its neighbours wait as well.
+    let kept = |step: &&Step<'_>| {
+        step.fate != Some(CONTENDED)
+            && matches!(step.fate, Some(Fate::Dead { .. } | Fate::Wait { .. } | Fate::Retry { .. }))
+    };
     let owners: Vec<_> = steps.iter().filter(kept).filter_map(|step| owner(step)).collect();
     if owners.is_empty() {
         return Ok(());

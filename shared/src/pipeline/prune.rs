@@ -8,7 +8,7 @@ const SLICE: i64 = 1_000;
 /// Most slices of one call, so that a sweep never waits long for them.
 const SLICES: usize = 10;
 
-/// Deletes operations that were settled more than 35 days ago; `engine.prune_operations` knows no younger ones.
+/// Deletes operations that were settled more than 74 days ago; `engine.prune_operations` knows no younger ones.
 ///
 /// # Errors
 /// The server is away, or rows are held: the next call tries again.

@@ -136,7 +136,7 @@ async fn an_operation_is_deleted_when_it_was_told_for_as_long_as_promised_and_no
         .execute(
             "INSERT INTO engine.operations (org_id, publisher, message_id, command, outcome, resource_type, settled_at)
              SELECT 'acme', 'ingress', 'm_' || days || kind, 'projects.create', 'applied', kind, now() - days * interval '1 day'
-             FROM unnest('{0,34,36,400}'::int[]) AS days, unnest('{project,erasure}'::text[]) AS kind",
+             FROM unnest('{0,73,75,400}'::int[]) AS days, unnest('{project,erasure}'::text[]) AS kind",
         )
         .await;
     for role in ["millrace_app", "millrace_reader", "millrace_indexer"] {
@@ -148,7 +148,7 @@ async fn an_operation_is_deleted_when_it_was_told_for_as_long_as_promised_and_no
         sqlx::query_scalar(statement).fetch_one(&mut relay).await.expect("a number")
     };
     assert_eq!((prune(once).await, prune(PRUNE).await, prune(PRUNE).await), (1, 1, 0));
-    let left = "select count(*) from engine.operations where settled_at > now() - interval '35 days' or resource_type = 'erasure'";
+    let left = "select count(*) from engine.operations where settled_at > now() - interval '74 days' or resource_type = 'erasure'";
     assert_eq!((world.count(left).await, world.count("select count(*) from engine.operations").await), (6, 6));
     world.finish(Left::default()).await;
 }

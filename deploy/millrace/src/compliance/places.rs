@@ -125,7 +125,7 @@ pub(super) const PLACES: &[Place] = &[
         Table,
         "engine.operations",
         "what became of each command: ids and codes",
-        "35 days; those of erasures stay, since they lead to a certificate",
+        "74 days, told for 35; those of erasures stay, since they lead to a certificate",
         Enforced("the relay deletes older rows"),
     ),
     place(

@@ -70,16 +70,22 @@ impl Logged {
                 let tag = line.metadata.get("tombstone").and_then(|tag| hex::decode(tag.as_str()?).ok());
                 self.people.entry(org?).or_default().insert(id?, tag);
             }
-            ("hold.place", _) => {
+            ("hold.place", _) if by_operator(line) => {
                 let matter = line.metadata.get("matter")?.as_str()?.to_owned();
                 let placed_by = line.actor_id.strip_prefix("operator:").unwrap_or(&line.actor_id).to_owned();
                 self.holds.insert(id?, Hold { org: org?, matter, placed_by, placed_at: at });
             }
-            ("hold.release", _) => drop(self.holds.remove(&id?)),
+            ("hold.release", _) if by_operator(line) => drop(self.holds.remove(&id?)),
             _ => {}
         }
         Some(())
     }
+}
+
+/// An operator's own act, which the log's writer takes from the operators' publisher alone.
+fn by_operator(line: &Entry) -> bool {
+    let of_a_message = ["publisher", "message_id"].iter().all(|fact| line.metadata.contains_key(*fact));
+    line.actor_id.starts_with("operator:") && !of_a_message
 }
 
 #[cfg(test)]
@@ -108,6 +114,8 @@ mod tests {
             line("hold.place", "legal_hold", &one, json!({ "matter": "a" })),
             line("hold.place", "legal_hold", &two, json!({ "matter": "b" })),
             line("hold.release", "legal_hold", &one, json!({ "matter": "a" })),
+            // What a worker could say, which lifts nothing.
+            line("hold.release", "legal_hold", &two, json!({ "publisher": "worker", "message_id": "m" })),
             line("projects.create", "project", "x", json!({})),
         ] {
             logged.take(at, &line);

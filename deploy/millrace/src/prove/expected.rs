@@ -5,7 +5,7 @@ const OPERATOR: &str = "(( SELECT app.cur_org() AS cur_org) = 'millrace:operator
 
 /// Operations that were told for as long as promised.
 const TOLD: &str =
-    "((settled_at < (now() - '35 days'::interval)) AND (resource_type IS DISTINCT FROM 'erasure'::text))";
+    "((settled_at < (now() - '74 days'::interval)) AND (resource_type IS DISTINCT FROM 'erasure'::text))";
 
 /// Every right on a table of schema `engine` that somebody else than its owner has: role, right, table or
 /// table(column).

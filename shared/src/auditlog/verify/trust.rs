@@ -143,8 +143,11 @@ struct Entry {
     table: Hash,
 }
 
-/// `None` when a time is none.
+/// `None` when a time is none, or when a key that was replaced came back: whoever stole it could bring it back.
 fn entries(table: &[Validity]) -> Option<Vec<Entry>> {
+    if table.iter().enumerate().any(|(at, key)| table[..at].iter().any(|before| before.vkey == key.vkey)) {
+        return None;
+    }
     let entry = |(place, key): (usize, &Validity)| {
         let until = match &key.until {
             Some(until) => Some(Timestamp::parse(until)?),
@@ -175,7 +178,10 @@ impl Trust {
             Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(source) => return Err(VerifyFault::Io { path, source }),
         };
-        let valid = entries(&table).ok_or_else(|| VerifyFault::Keys { path, what: "a time is none".to_owned() })?;
+        let valid = entries(&table).ok_or_else(|| VerifyFault::Keys {
+            path,
+            what: "a time is none, or a key that was replaced came back".to_owned(),
+        })?;
         let outside = !policy.logs.is_empty();
         let keys = if outside {
             policy.logs.clone()

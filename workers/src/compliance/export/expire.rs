@@ -9,6 +9,7 @@ use millrace::pipeline::{Answered, CallFault, Changed, Egress, Fault, Handler, M
 use uuid::Uuid;
 
 use super::{EXPORT, waits};
+use crate::compliance::LONGEST_WAIT;
 
 /// Deletes what is in the store.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Egress for ExpireExport {
     }
 
     async fn call(&self, export_id: Uuid) -> Result<Answered<ComplianceExportExpired>, CallFault> {
-        self.0.delete_export(export_id).await.map_err(|fault| waits(&fault))?;
+        self.0.delete_export(export_id).await.map_err(|fault| waits(&fault, LONGEST_WAIT))?;
         Ok(Answered::resource(EXPORT, export_id, ComplianceExportExpired { export_id }))
     }
 }

@@ -27,9 +27,9 @@ const READING: Duration = Duration::from_secs(60);
 const LONGEST_OUTAGE: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// A store that is away, full or refuses: the call waits, uncounted.
-fn waits(fault: &StoreFault) -> CallFault {
+fn waits(fault: &StoreFault, window: Duration) -> CallFault {
     tracing::warn!(error = error_chain(fault), "the store of exports did not do what it should");
-    CallFault::Wait { code: "export_store_away", window: LONGEST_OUTAGE, after: None }
+    CallFault::Wait { code: "export_store_away", window, after: None }
 }
 
 /// What went wrong and why, in one line.

@@ -1,5 +1,7 @@
 //! `compliance.export_page`: reads the next rows, or finds that there are none and sums up.
 
+use std::time::{Duration, Instant};
+
 use millrace::auditlog::SigningKey;
 use millrace::contract::Timestamp;
 use millrace::contract::payloads::{
@@ -15,11 +17,15 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{EXPORT, LONGEST_OUTAGE, READING, waits};
+use crate::compliance::LONGEST_WAIT;
 
 /// Most rows of a page.
 const MOST_ROWS: i32 = 2_000;
 /// A page takes no further row after so many bytes; one row may be larger by itself.
 const MOST_BYTES: i64 = 4 << 20;
+
+/// How long tables without a row are searched in one page.
+const LONGEST_LOOK: Duration = Duration::from_secs(20);
 
 /// The key that signs was taken out of the configuration while an export was under way.
 const KEYLESS: CallFault = CallFault::Wait { code: "export_key_missing", window: LONGEST_OUTAGE, after: None };
@@ -121,7 +127,7 @@ impl Egress for WritePage {
                 ExportWritten::Manifest(WrittenManifest { object, bytes, sha256, signature })
             }
             What::Delete => {
-                self.store.delete_export(export_id).await.map_err(|fault| waits(&fault))?;
+                self.store.delete_export(export_id).await.map_err(|fault| waits(&fault, LONGEST_WAIT))?;
                 ExportWritten::Nothing
             }
         };
@@ -136,7 +142,7 @@ impl WritePage {
         let sha256 = hex::encode(Sha256::digest(&content));
         let object = format!("{export_id}/{page:06}-{}", &sha256[..16]);
         let bytes = i64::try_from(content.len()).unwrap_or(i64::MAX);
-        self.store.write(&object, content).await.map_err(|fault| waits(&fault))?;
+        self.store.write(&object, content).await.map_err(|fault| waits(&fault, LONGEST_OUTAGE))?;
         Ok((object, sha256, bytes))
     }
 }
@@ -179,10 +185,15 @@ async fn tables(tx: &mut TenantTx<'_>, person: Option<&str>) -> Result<Vec<Table
 async fn next_rows(tx: &mut TenantTx<'_>, at: &Standing, tables: &[Table]) -> Result<Option<What>, Fault> {
     let last = at.place.as_deref().unwrap_or_default();
     let goes_on = |place: &str| place > last || (place == last && at.after_key.is_some());
+    let began = Instant::now();
     for table in tables.iter().filter(|table| table.reason.is_none() && goes_on(&table.place)) {
         let after = at.after_key.as_deref().filter(|_| table.place == last);
         if let Some(rows) = rows(tx, &table.place, at.person.as_deref(), after).await? {
             return Ok(Some(rows));
+        }
+        // What was searched in vain is noted too, or a long search would begin anew for ever.
+        if began.elapsed() > LONGEST_LOOK {
+            return Ok(Some(What::Rows { place: table.place.clone(), last_key: None, rows: 0, text: String::new() }));
         }
     }
     Ok(None)

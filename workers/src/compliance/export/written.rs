@@ -29,8 +29,12 @@ impl Handler for NoteWritten {
     }
 }
 
-/// It was revoked or has expired meanwhile, or this page of it is noted already. What is left of it goes when it is deleted.
-const OVER: Fault = Fault::Reject { code: "export_over" };
+/// It was revoked or has expired meanwhile, or this page of it is noted already: a page that looks again finds which, and deletes
+/// what was written after the deletion.
+fn over(message: &Message<ComplianceExportWritten>) -> Result<Changed, Fault> {
+    let ComplianceExportWritten { export_id, page, .. } = message.payload;
+    Changed::resource(EXPORT, export_id).with_message(&ComplianceExportPage { export_id, page })
+}
 
 async fn note_rows(
     tx: &mut TenantTx<'_>,
@@ -53,7 +57,7 @@ async fn note_rows(
     .execute(tx.conn())
     .await?;
     if noted.rows_affected() == 0 {
-        return Err(OVER);
+        return over(message);
     }
     sqlx::query!(
         "INSERT INTO app.export_files (org_id, export_id, page, name, object, place, row_count, byte_count, sha256, read_at)
@@ -98,7 +102,7 @@ async fn finish(
     .execute(tx.conn())
     .await?;
     if done.rows_affected() == 0 {
-        return Err(OVER);
+        return over(message);
     }
     let mut digest = [0; 32];
     hex::decode_to_slice(&manifest.sha256, &mut digest).map_err(|_| Fault::Poison { code: "manifest_hash" })?;
