@@ -3,8 +3,9 @@ ALTER TABLE engine.parked ADD COLUMN execution uuid;
 GRANT SELECT (execution), UPDATE (execution) ON engine.parked TO millrace_app;
 SELECT millrace.tag('engine.parked', '{execution}', 'pii: none, ids and times; export: no, on its way');
 
--- Makes due what waits for a reason that may be gone now. What a batch holds at this moment is being looked at, and is left to
--- it: so this waits for nobody, and no two can wait for each other.
+-- Makes due what waits for a reason that may be gone now. It takes the rows in the order in which batches park them, and waits
+-- for those that one holds, or what is parked at this moment would be missed. A batch clears rows in no order: the two may
+-- still meet, and the database ends one of them, which is then run again in halves.
 CREATE FUNCTION engine.wake(waiting_for text) RETURNS bigint LANGUAGE plpgsql
   SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -12,7 +13,7 @@ DECLARE
 BEGIN
   UPDATE engine.parked p SET not_before = now() FROM (
     SELECT publisher, message_id FROM engine.parked WHERE reason = waiting_for AND not_before > now()
-    ORDER BY publisher, message_id FOR UPDATE SKIP LOCKED) AS w
+    ORDER BY publisher, message_id FOR UPDATE) AS w
   WHERE p.publisher = w.publisher AND p.message_id = w.message_id;
   GET DIAGNOSTICS woken = ROW_COUNT;
   RETURN woken;
