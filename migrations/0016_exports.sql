@@ -174,12 +174,12 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION engine.hasten_expiry(text[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION engine.hasten_expiry(text[]) TO millrace_app, millrace_maintenance;
-CREATE POLICY hasten_find ON engine.due FOR SELECT TO millrace_owner USING (org_id = (SELECT app.cur_org()));
-CREATE POLICY hasten ON engine.due FOR UPDATE TO millrace_owner
+-- The owner's functions reach the rows of the tenant in scope, and no others.
+CREATE POLICY keep ON engine.due TO millrace_owner
   USING (org_id = (SELECT app.cur_org())) WITH CHECK (org_id = (SELECT app.cur_org()));
 
--- Whoever is erased is in no export any more: those that hold the person can neither go on nor be fetched from this
--- transaction on, and their objects go as soon as no page can be under way any more.
+-- Whoever is erased is in no export any more. Any may name the person, one of somebody else too, and nobody looks: so none of the
+-- tenant's can go on or be fetched from this transaction on, and their objects go as soon as no page can be under way any more.
 CREATE FUNCTION app.revoke_exports() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   revoked text[];
@@ -196,5 +196,5 @@ REVOKE ALL ON FUNCTION app.revoke_exports() FROM PUBLIC;
 CREATE TRIGGER revoke_exports AFTER INSERT OR UPDATE OF erased_at ON app.removed_members FOR EACH ROW
   WHEN (NEW.erased_at IS NOT NULL) EXECUTE FUNCTION app.revoke_exports();
 
--- An operator's request begins with a message that is due at once.
+-- What an operator requests, an export here and an erasure in 0017, begins with a message for later.
 GRANT INSERT ON engine.due TO millrace_maintenance;

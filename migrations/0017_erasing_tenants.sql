@@ -22,7 +22,7 @@ BEGIN
 END $$;
 
 -- An erasure is of a subject, as so far, or of the whole tenant, which takes many steps. The tag is that of the tombstone:
--- whoever asks again finds the first certificate by it.
+-- whoever asks again finds the last certificate by it.
 ALTER TABLE app.erasures
   ADD COLUMN scope text NOT NULL DEFAULT 'subject' CHECK (scope IN ('subject', 'org')),
   ADD COLUMN subject_tag bytea CHECK (length(subject_tag) = 32),
@@ -189,10 +189,6 @@ BEGIN
   END LOOP;
 END $$;
 
--- The owner's function reaches the rows of the tenant in scope, and no others.
-CREATE POLICY erase_find ON engine.due FOR SELECT TO millrace_owner USING (org_id = (SELECT app.cur_org()));
-CREATE POLICY erase ON engine.due FOR DELETE TO millrace_owner USING (org_id = (SELECT app.cur_org()));
-
 -- Takes what the engine keeps of the tenant in scope, so many rows of a kind; the steps of the erasure itself stay. What is
 -- parked comes due where the erasure begins: it is denied, and its row goes with that.
 CREATE FUNCTION engine.erase_org(most bigint, beginning boolean) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER
@@ -268,8 +264,6 @@ GRANT EXECUTE ON FUNCTION app.org_tables(), app.erase_org_in(text, bigint), app.
   app.erase_org(bigint, boolean), engine.erase_org(bigint, boolean), engine.org_on_its_way()
   TO millrace_app, millrace_maintenance;
 GRANT EXECUTE ON FUNCTION app.standing() TO millrace_maintenance;
--- An operator asks for the erasure of a closed tenant, which cannot ask any more.
-GRANT INSERT ON engine.due TO millrace_maintenance;
 
 -- What a hold pinned: the SHA-256 of its bundle's manifest.
 ALTER TABLE engine.holds

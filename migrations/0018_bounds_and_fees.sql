@@ -7,8 +7,6 @@ ALTER TABLE engine.due ADD COLUMN refused_at timestamptz;   -- since when no wor
 SELECT millrace.tag('engine.due', '{refused_at}', 'pii: none, ids and times; export: no, on its way');
 DROP POLICY schedule ON engine.due;
 REVOKE ALL ON engine.due FROM millrace_app;
-CREATE POLICY keep ON engine.due TO millrace_owner
-  USING (org_id = (SELECT app.cur_org())) WITH CHECK (org_id = (SELECT app.cur_org()));
 CREATE POLICY take ON engine.due TO millrace_owner
   USING ((SELECT app.cur_org()) = 'millrace:operator') WITH CHECK ((SELECT app.cur_org()) = 'millrace:operator');
 

@@ -188,7 +188,7 @@ impl Edge {
         let wait = wait_of(head.uri.query())?.min(if over { Duration::ZERO } else { Duration::MAX });
         let publisher = self.enqueue.publisher();
         let mut answer = self.reads.operation(reader(&caller), publisher, id.message_id(), wait).await?;
-        // Its outcome was told for as long as promised, and is deleted.
+        // Whatever became of it need not be told any more.
         if over && answer["status"] == "pending" {
             return Err(Refusal::NotFound);
         }

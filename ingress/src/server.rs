@@ -98,7 +98,7 @@ fn protocol(http: &HttpConfig) -> http1::Builder {
         .timer(TokioTimer::new())
         .header_read_timeout(http.header_timeout)
         .max_buf_size(HEAD_BYTES)
-        // Every answer is small: one buffer costs the system less than a list of two.
+        // Nearly every answer is small: one buffer costs the system less than a list of two. Pieces of an archive are copied.
         .writev(false)
         // A sender that closes its half after the request still wants the answer.
         .half_close(true);

@@ -1,4 +1,4 @@
-//! (i) The audit log's writer: messages in memory to durable lines in a grown tree, beside a plain append of the same
+//! (i) The audit log's writer: messages in memory to durable lines in a grown tree, beside a plain append of as many
 //! lines. Both write batches of the same size to the same disk, each with one fdatasync, and take turns; what is told is
 //! the median of the turns. A turn of ours ends with a signed checkpoint of everything, so none of its tree is left over
 //! for the other side's time. What the other side left to the disk is flushed before each turn.

@@ -98,7 +98,7 @@ pub(crate) const FIGURES: &[Figure] = &[
     figure("h.relay.peak", Part::Memory, Unit::MiB, "relay, highest ever resident"),
     figure("h.audit.peak", Part::Memory, Unit::MiB, "audit worker, highest ever resident"),
     figure("i.log", Part::Append, Unit::PerSecond, "audit messages in memory to durable lines in a tree"),
-    figure("i.plain", Part::Append, Unit::PerSecond, "plain append of the same lines, one fdatasync a batch"),
+    figure("i.plain", Part::Append, Unit::PerSecond, "plain append of as many lines, one fdatasync a batch"),
     figure("i.fsync", Part::Append, Unit::Millis, "fdatasync of one batch of the plain append, p50"),
     figure("i.first", Part::Append, Unit::Ratio, "the ratio of both over the first tenth"),
     figure("i.last", Part::Append, Unit::Ratio, "the ratio of both over the last tenth"),

@@ -22,6 +22,7 @@ mod relay;
 mod servers;
 mod service;
 mod sql;
+mod stand_in;
 mod stripe;
 mod world;
 

@@ -1,16 +1,14 @@
 //! A stand-in for Stripe's API: its paths, its lists, its answers to what goes wrong. What it says is the test's.
 
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+use crate::stand_in;
 
 /// What somebody has asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,22 +57,12 @@ impl StripeStandIn {
     /// # Panics
     /// When there is no port.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let (url, listener) = stand_in::open().await;
         let stand_in = Self { url, state: Arc::default(), open: watch::Sender::new(true) };
         let serving = stand_in.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let serving = serving.clone();
-                tokio::spawn(async move {
-                    let answer = service_fn(move |request| {
-                        let serving = serving.clone();
-                        async move { Ok::<_, Infallible>(serving.answer(&request).await) }
-                    });
-                    let _ =
-                        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
-                });
-            }
+        stand_in::serve(listener, move |request| {
+            let serving = serving.clone();
+            async move { serving.answer(&request).await }
         });
         stand_in
     }

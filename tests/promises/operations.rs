@@ -79,7 +79,7 @@ fn given(world: &World, message: &str, days: i64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operation_is_told_for_35_days_and_not_found_after() {
+async fn an_operation_is_told_for_at_least_35_days_and_an_id_without_one_is_not_found_after() {
     let world = World::new().await;
     world.cli(&["tenants", "create", "acme"]).await;
     world
@@ -98,6 +98,7 @@ async fn an_operation_is_told_for_35_days_and_not_found_after() {
         ("m_34", 40, (200, "rejected")),
         ("m_75", 75, (404, "")),
         ("m_nobody", 34, (200, "pending")),
+        ("m_nobody", 36, (404, "")),
     ] {
         let place = format!("{url}/api/operations/{}?wait=0", given(&world, message, days));
         let answer = get(&world, &place, &token).await;

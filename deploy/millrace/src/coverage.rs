@@ -108,7 +108,10 @@ fn obstacle((place, name, stops): &(String, String, String)) -> Column {
             "this foreign key holds on to rows that go with a person: tag its column as one of a person, or let it go with \
              ON DELETE CASCADE or SET NULL"
         }
-        "org" => "this foreign key of a table that outlives its tenant holds on to rows that go with the tenant",
+        "org" => {
+            "this foreign key of a table that outlives its tenant holds on to rows that go with the tenant: let it go with \
+             ON DELETE, or give both tables' org_id '; org: kept, WHY' or neither"
+        }
         _ => "workers may not delete rows that go with their tenant: grant it, or tag org_id with '; org: kept, WHY'",
     };
     Column {

@@ -13,7 +13,7 @@ use super::fault::{LogFault, io};
 use super::growing::Growing;
 use super::heads::{Heads, heads_file};
 use super::keys;
-use super::known::{Known, Looked, WINDOW, is_ahead};
+use super::known::{Known, Looked, WINDOW};
 use super::layout::Layout;
 use super::log::{Appender, cut, open_segment};
 use super::note::{Checkpoint, VerifyingKey, open_note};
@@ -205,11 +205,12 @@ fn replay(layout: &Layout, found: &Found, sealed: u64, now: Timestamp) -> Result
 }
 
 fn span_of(closed: &Closed, now: Timestamp) -> Span {
-    let times = times_of(closed);
     // Every line was there when the segment was closed.
     let by = closed.closed.as_deref().and_then(Timestamp::parse).unwrap_or(now);
-    let ahead = times.filter(|(_, newest)| is_ahead(*newest, by)).map(|_| by);
-    Span { first: closed.first, lines: closed.lines, bytes: closed.bytes, times, ahead }
+    let times = times_of(closed);
+    let mut span = Span { first: closed.first, lines: closed.lines, bytes: closed.bytes, times, ahead: None };
+    span.written_by(by);
+    span
 }
 
 fn times_of(closed: &Closed) -> Option<(Timestamp, Timestamp)> {
@@ -249,7 +250,7 @@ impl Start {
         let listed = found.ledger.iter().map(|closed| span_of(closed, now));
         let mut spans: Vec<Span> = listed.chain(replayed.spans.iter().copied()).collect();
         for span in spans.iter_mut().skip(found.ledger.len()) {
-            span.ahead = span.times.filter(|(_, newest)| is_ahead(*newest, now)).map(|_| now);
+            span.written_by(now);
         }
         let closed = found.ledger.last().map_or(0, |last| last.first + last.lines);
         if found.heads_size < closed {

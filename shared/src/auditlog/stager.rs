@@ -51,7 +51,7 @@ pub(super) struct Span {
     pub(super) bytes: u64,
     /// Oldest and newest; a segment without lines has none.
     pub(super) times: Option<(Timestamp, Timestamp)>,
-    /// When its last line was written, if a line came before its own time: its id may be forgotten when that time comes.
+    /// Since when it may have lines that came before their own time: their ids may be forgotten when that time comes.
     pub(super) ahead: Option<Timestamp>,
 }
 
@@ -64,6 +64,11 @@ impl Span {
         self.lines += 1;
         self.bytes += bytes;
         self.times = Some(self.times.map_or((at, at), |(oldest, newest)| (oldest.min(at), newest.max(at))));
+    }
+
+    /// Notes that all its lines were there by then.
+    pub(super) fn written_by(&mut self, by: Timestamp) {
+        self.ahead = self.times.filter(|(_, newest)| is_ahead(*newest, by)).map(|_| by);
     }
 
     fn covers(&self, at: Timestamp) -> bool {
@@ -86,13 +91,14 @@ pub struct Stager {
 }
 
 impl Stager {
-    /// Turns what has no line yet into lines, behind those of a block that is empty. After an error nothing has changed.
+    /// Turns what has no line yet into lines, behind those of a block that is empty. After an error nothing has been staged, and the
+    /// same call may be made again.
     ///
     /// # Errors
     /// [`LogFault::Io`]: an old segment, where a copy of an old event may stand, cannot be read.
     pub fn stage(&mut self, entries: &[Entry], block: &mut Block) -> Result<(), LogFault> {
         let now = Timestamp::new(OffsetDateTime::now_utc());
-        // First: what is forgotten between the two would be in neither.
+        // Before the search: what were forgotten after it would be neither looked for in the files nor known to `insert`.
         self.known.forget(now);
         let written = self.search(entries, now)?;
         if self.rotates(now) && !entries.is_empty() {
@@ -117,8 +123,9 @@ impl Stager {
             wave.push((entry, head));
         }
         self.add(&wave, block);
-        if let Some(open) = self.spans.last_mut().filter(|open| ahead || open.ahead.is_some()) {
-            open.ahead = Some(now);
+        if let Some(open) = self.spans.last_mut().filter(|_| ahead) {
+            // The first of them is forgotten first.
+            open.ahead.get_or_insert(now);
         }
         Ok(())
     }
@@ -160,9 +167,9 @@ impl Stager {
     /// Which of the events that are too old for the memory stand in a segment of their time. One reading a segment.
     fn search(&mut self, entries: &[Entry], now: Timestamp) -> Result<HashSet<Uuid>, LogFault> {
         let (closed, open) = self.spans.split_at(self.spans.len().saturating_sub(1));
-        // What was written since then is in memory.
+        // What was written within the window is in memory.
         let is_forgotten = |span: &Span| span.ahead.is_some_and(|by| now.moment() - by.moment() >= WINDOW);
-        let ahead: Vec<&Span> = closed.iter().filter(|span| is_forgotten(span)).collect();
+        let ahead: Vec<&Span> = self.spans.iter().filter(|span| is_forgotten(span)).collect();
         let may_be_older = |entry: &Entry| {
             let at = entry.timestamp();
             self.known.may_be_older(at, now) || ahead.iter().any(|span| span.covers(at))

@@ -14,13 +14,13 @@ const TAG_BYTES: usize = 12;
 const PREFIX: &str = "op_";
 /// Hexadecimal digits of the day before the tag.
 const DAY_DIGITS: usize = 8;
-/// Days for which an outcome is told after it was settled, and an id without one is pending.
+/// Days for which an outcome is told at least, and an id without one is pending.
 const TOLD_DAYS: i64 = 35;
 const SECONDS_OF_DAY: i64 = 24 * 3_600;
 
 /// The message id of a command and the day on which it was given, with a tag that only the ingress can make. A well-tagged id
-/// without a row is pending, without any state at the edge, until its row would have been deleted; everything else is not
-/// found. The same command has the same id all day.
+/// without a row is pending, without any state at the edge, for as long as outcomes are told; everything else is not found. The
+/// same command has the same id all day.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationId {
     message_id: MessageId,
@@ -46,7 +46,7 @@ impl OperationId {
         Some(Self { message_id: MessageId::parse(id).ok()?, day, tag: tag.to_owned() })
     }
 
-    /// True when whatever became of it is told no longer: an id without an outcome is not found then.
+    /// True when nothing need be told of it any more: an id without an outcome is not found then.
     pub fn is_over(&self, now: Timestamp) -> bool {
         self.day.is_some_and(|day| day_of(now) - i64::from(day) >= TOLD_DAYS)
     }

@@ -9,6 +9,8 @@ mod manifest;
 mod store;
 mod verify;
 
+use std::time::Duration;
+
 pub use archive::{Archive, Part};
 pub use manifest::{Column, ExportedFile, ExportedTable, LeftOut, Manifest, Subject, part_name, sealed_note};
 pub use store::{ExportStore, StoreFault};
@@ -18,3 +20,5 @@ pub use verify::{ArchiveFault, Findings, Trouble, verify_archive};
 pub const MANIFEST: &str = "manifest.json";
 /// The name of its signature.
 pub const SIGNATURE: &str = "manifest.sig";
+/// How long an export can be fetched, and how long one that never ends is kept.
+pub const KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);

@@ -35,7 +35,7 @@ pub(super) async fn dispatch(road: &Road, tx: &mut BatchTx, steps: &mut [Step<'_
         let places: Vec<usize> = group.iter().map(|(_, place)| *place).collect();
         let ended = match tenants.scope(&group[0].0, &users(steps, &places)).await {
             Ok(scope) => tenant_group(road, scope, steps, &places, &mut culprits).await,
-            // Somebody holds the tenant's row: its messages wait, and no others.
+            // Somebody holds the tenant's row, or a person's whom an erasure is at: its messages wait, and no others.
             Err(fault @ DbFault::Contended(_)) => {
                 tracing::warn!(tenant = %group[0].0, error = chain(&fault), "a tenant's scope waits for a lock");
                 let its = places.iter().map(|place| (steps[*place].place, CONTENDED));

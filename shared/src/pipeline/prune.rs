@@ -1,4 +1,4 @@
-//! Prune: what became of a command is told for as long as promised, and then deleted, a slice at a time.
+//! Prune: what became of a command outlives its claim in the inbox, and is then deleted, a slice at a time.
 
 use crate::db::{DbFault, RelayPool};
 use crate::telemetry::fields;

@@ -8,7 +8,7 @@ use super::{ask, fetch, files, get, objects, ready, rows, settled, store, until,
 const BOB: &str = "bob@acme.test";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_erasure_takes_every_export_along_that_holds_the_person() {
+async fn an_erasure_of_a_person_takes_every_export_of_the_tenant_along() {
     let mut world = World::new().await;
     world.set("MILLRACE__COMPLIANCE__ERASURE_COOLING_OFF_S", "0");
     world.cli(&["tenants", "create", "acme"]).await;
@@ -36,7 +36,7 @@ async fn an_erasure_takes_every_export_along_that_holds_the_person() {
         assert_eq!((gone.status, gone.code().as_str()), (410, "export_revoked"));
     }
     assert_eq!(world.count(&format!("select count(*) from app.exports where subject = '{BOB}'")).await, 0);
-    // Their objects go as soon as no page can be under way; here at once.
+    // Their objects go when no page can be under way any more, in 15 minutes; the test does not wait for that.
     let soon = "select count(*) from engine.due where message_type = 'compliance.expire_export'
                 and due_at < now() + interval '16 minutes'";
     assert_eq!(world.count(soon).await, 3);

@@ -87,7 +87,6 @@ const ENGINE_GRANTS: &str = "
     millrace_maintenance SELECT outbox(exchange)
     millrace_maintenance SELECT outbox(body)
     millrace_maintenance INSERT outbox
-    millrace_maintenance INSERT due
     millrace_maintenance SELECT parked
     millrace_maintenance UPDATE parked(not_before)
     millrace_maintenance SELECT dead_letters

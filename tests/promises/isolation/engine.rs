@@ -130,7 +130,7 @@ async fn an_operation_is_written_under_its_tenants_context_and_is_what_it_became
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operation_is_deleted_when_it_was_told_for_as_long_as_promised_and_not_before() {
+async fn an_operation_is_deleted_after_74_days_and_not_before() {
     let world = World::new().await;
     world
         .execute(

@@ -21,7 +21,8 @@ impl Writer {
         tokio::task::spawn_blocking(move || log.close()).await.map_err(|_| LogFault::Died)?
     }
 
-    /// Appends, waiting as long as the disk refuses lines, or what covers them. False when the drain began before it could be done.
+    /// Appends, waiting as long as the disk refuses lines, or what covers them.
+    /// False when the drain began before it could be done.
     pub(super) async fn write(&mut self, entries: Vec<Entry>, drain: &Drain) -> Result<bool, LogFault> {
         let mut delays = RetrySchedule::connections().delays();
         let mut entries = entries;

@@ -5,7 +5,7 @@ use millrace::db::TenantTx;
 use millrace::pipeline::{Changed, Fault, Handler, Message};
 
 use super::ERASURE;
-use super::plan::{What, open};
+use super::open_erasure::{What, open};
 
 /// Takes a planned erasure back; the person's id leaves its row. A tenant's can be taken back until its first step.
 #[derive(Debug, Clone, Copy)]

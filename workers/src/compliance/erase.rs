@@ -38,7 +38,7 @@ impl Handler for PlanErasure {
     }
 }
 
-/// Somebody who is erased already, and whom nothing has named since, has the first erasure with its certificate for an answer.
+/// Somebody who is erased already, and whom nothing has named since, has the last erasure with its certificate for an answer.
 async fn plan_person(tx: &mut TenantTx<'_>, user_id: &str, due_at: Timestamp) -> Result<Changed, Fault> {
     let org = tx.tenant().to_string();
     let planned = sqlx::query_scalar!(
@@ -54,13 +54,13 @@ async fn plan_person(tx: &mut TenantTx<'_>, user_id: &str, due_at: Timestamp) ->
     tx.allow(ERASING).await?;
     let plan =
         sqlx::query_scalar!(r#"SELECT app.erase_person($1, false) AS "plan!""#, user_id).fetch_one(tx.conn()).await?;
-    let first = first(tx, user_id).await?;
+    let last = last_executed(tx, user_id).await?;
     if plan.as_object().is_none_or(serde_json::Map::is_empty) {
-        let (id, _) = first.ok_or(Fault::Reject { code: "person_unknown" })?;
+        let (id, _) = last.ok_or(Fault::Reject { code: "person_unknown" })?;
         return Ok(Changed::resource(ERASURE, id));
     }
     let id = tx.new_id();
-    let pseudonym = pseudonym(tx, user_id, first).await?;
+    let pseudonym = pseudonym(tx, user_id, last).await?;
     sqlx::query!(
         "INSERT INTO app.erasures (org_id, id, subject, pseudonym, plan, due_at) VALUES ($1, $2, $3, $4, $5, $6)",
         org,
@@ -76,7 +76,7 @@ async fn plan_person(tx: &mut TenantTx<'_>, user_id: &str, due_at: Timestamp) ->
 }
 
 /// The person's last erasure that was executed, and the pseudonym that it was under.
-async fn first(tx: &mut TenantTx<'_>, user_id: &str) -> Result<Option<(Uuid, Option<Uuid>)>, Fault> {
+async fn last_executed(tx: &mut TenantTx<'_>, user_id: &str) -> Result<Option<(Uuid, Option<Uuid>)>, Fault> {
     let org = tx.tenant().to_string();
     let row = sqlx::query!(
         "SELECT id, pseudonym FROM app.erasures WHERE org_id = $1 AND subject_tag = app.subject_tag($2)
@@ -91,12 +91,12 @@ async fn first(tx: &mut TenantTx<'_>, user_id: &str) -> Result<Option<(Uuid, Opt
 
 /// The person's pseudonym, made now where nothing has named it yet: the line of the erasure will. Who was erased before gets
 /// no mapping any more, so the line has the pseudonym of then, or one that stands for nobody.
-async fn pseudonym(tx: &mut TenantTx<'_>, user_id: &str, first: Option<(Uuid, Option<Uuid>)>) -> Result<Uuid, Fault> {
+async fn pseudonym(tx: &mut TenantTx<'_>, user_id: &str, last: Option<(Uuid, Option<Uuid>)>) -> Result<Uuid, Fault> {
     let found =
         sqlx::query_scalar!(r#"SELECT pseudonym AS "pseudonym!" FROM app.pseudonyms(ARRAY[$1::text])"#, user_id)
             .fetch_optional(tx.conn())
             .await?;
-    Ok(found.or(first.and_then(|(_, pseudonym)| pseudonym)).unwrap_or_else(|| tx.new_id()))
+    Ok(found.or(last.and_then(|(_, pseudonym)| pseudonym)).unwrap_or_else(|| tx.new_id()))
 }
 
 async fn plan_org(tx: &mut TenantTx<'_>, org_id: &str, due_at: Timestamp) -> Result<Changed, Fault> {

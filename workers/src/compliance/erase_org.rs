@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::certificate::{OrgCertificate, digest};
 use super::holds::unless_held;
-use super::plan::{Plan, What, open};
+use super::open_erasure::{OpenErasure, What, open};
 use super::{ERASING, LONGEST_WAIT, obstacle};
 
 /// Most rows of a step.
@@ -32,8 +32,8 @@ impl Handler for EraseOrg {
 
     async fn handle(&self, tx: &mut TenantTx<'_>, message: &Message<ComplianceEraseOrg>) -> Result<Changed, Fault> {
         let ComplianceEraseOrg { erasure_id, stage } = message.payload;
-        let plan = open(tx, erasure_id).await?;
-        match (stage, &plan.what) {
+        let erasure = open(tx, erasure_id).await?;
+        match (stage, &erasure.what) {
             (_, What::Subject { .. }) => return Err(Fault::Reject { code: "erasure_not_found" }),
             // A step that is sent once more finds that it is done.
             (ErasureStage::Begin, What::Org { begun: true }) => {
@@ -48,7 +48,7 @@ impl Handler for EraseOrg {
         tx.allow(ERASING).await?;
         let more = step(tx, erasure_id, stage == ErasureStage::Begin).await?;
         match stage {
-            ErasureStage::Settle => settle(tx, &plan, message, more).await,
+            ErasureStage::Settle => settle(tx, &erasure, message, more).await,
             ErasureStage::Begin | ErasureStage::Continue => next(tx, erasure_id, message.decided_at, more),
         }
     }
@@ -107,7 +107,7 @@ fn next(tx: &TenantTx<'_>, erasure_id: Uuid, now: Timestamp, more: bool) -> Resu
 /// are erased with the tenant, and have its certificate.
 async fn settle(
     tx: &mut TenantTx<'_>,
-    plan: &Plan,
+    erasure: &OpenErasure,
     message: &Message<ComplianceEraseOrg>,
     more: bool,
 ) -> Result<Changed, Fault> {
@@ -126,14 +126,14 @@ async fn settle(
              FROM app.org_rows() r WHERE r.kept IS NOT NULL) AS "kept!"
            FROM app.erasures e JOIN app.tenants t USING (org_id) WHERE e.org_id = $1 AND e.id = $2"#,
         org,
-        plan.id,
+        erasure.id,
     )
     .fetch_one(tx.conn())
     .await?;
     let certificate = OrgCertificate {
         org_id: org.clone(),
-        erasure_id: plan.id,
-        asked_at: plan.asked_at,
+        erasure_id: erasure.id,
+        asked_at: erasure.asked_at,
         begun_at: row.begun_at,
         executed_at: message.decided_at,
         erased: row.erased,
@@ -145,7 +145,7 @@ async fn settle(
         "UPDATE app.erasures SET state = 'executed', subject = NULL, settled_at = $3, certificate = $4
          WHERE org_id = $1 AND (id = $2 OR scope = 'subject' AND state = 'planned')",
         org,
-        plan.id,
+        erasure.id,
         message.decided_at.moment(),
         text,
     )

@@ -10,7 +10,7 @@ use super::ERASING;
 use super::certificate::{Certificate, digest};
 use super::holds::unless_held;
 use super::obstacle;
-use super::plan::{Plan, What, open};
+use super::open_erasure::{OpenErasure, What, open};
 
 /// Kind of target in the line: the pseudonym whose mapping is gone.
 const SUBJECT: &str = "subject";
@@ -27,7 +27,7 @@ impl Handler for ExecuteErasure {
         tx: &mut TenantTx<'_>,
         message: &Message<ComplianceExecuteErasure>,
     ) -> Result<Changed, Fault> {
-        let Plan { id, what, asked_at } = open(tx, message.payload.erasure_id).await?;
+        let OpenErasure { id, what, asked_at } = open(tx, message.payload.erasure_id).await?;
         let What::Subject { user_id, pseudonym } = what else {
             return Err(Fault::Reject { code: "erasure_not_found" });
         };

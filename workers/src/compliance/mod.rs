@@ -8,7 +8,7 @@ mod execute;
 mod export;
 mod holds;
 mod obstacle;
-mod plan;
+mod open_erasure;
 
 use std::time::Duration;
 

@@ -125,7 +125,7 @@ pub(super) const PLACES: &[Place] = &[
         Table,
         "engine.operations",
         "what became of each command: ids and codes",
-        "74 days, told for 35; those of erasures stay, since they lead to a certificate",
+        "74 days, told for 35 at least; those of erasures stay, since they lead to a certificate",
         Enforced("the relay deletes older rows"),
     ),
     place(
@@ -231,7 +231,7 @@ pub(super) const PLACES: &[Place] = &[
         File,
         "exports of tenants' data",
         "what a tenant, or one person of it, has in the tables above, in compliance.export_store",
-        "7 days; until somebody whom an export holds is erased",
+        "7 days; until anybody of the tenant is erased",
         Enforced("millrace-compliance deletes what is due"),
     ),
     place(

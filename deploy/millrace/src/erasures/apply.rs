@@ -130,7 +130,7 @@ impl Run<'_> {
 
     /// Erases a tenant to the end, step by step; one that the backup does not know gets its tombstone all the same.
     async fn erase_org(&mut self, org: &TenantId) -> Result<(), CommandFault> {
-        let (mut rows, mut denied) = (0_u64, false);
+        let (mut rows, mut applied) = (0_u64, false);
         loop {
             let mut act = self.act().await?;
             act.enter(org, &self.key).await?;
@@ -148,7 +148,7 @@ impl Run<'_> {
             if !placed && gone == 0 {
                 break;
             }
-            (rows, denied) = (rows + gone, true);
+            (rows, applied) = (rows + gone, true);
             certify(&mut act, org).await?;
             let metadata = Map::from_iter([("rows".to_owned(), gone.into())]);
             act.commit(org, "erasures.apply", (TENANT, org.as_str()), metadata).await?;
@@ -156,7 +156,7 @@ impl Run<'_> {
                 break;
             }
         }
-        if denied {
+        if applied {
             self.again += 1;
             self.screen
                 .row(&format!("{org}: {rows} rows erased again"), &json!({ "org_id": org.as_str(), "rows": rows }));

@@ -89,7 +89,11 @@ impl Tenant {
         )
         .fetch_optional(act.conn())
         .await?;
-        let Some(row) = row else { return Err(Usage(format!("nobody has asked for the erasure of {org}")).into()) };
+        let Some(row) = row else {
+            let advice =
+                format!("nobody has asked for the erasure of {org}: millrace erasures request --org {org} does");
+            return Err(Usage(advice).into());
+        };
         let Some(text) = row.certificate else {
             return Err(Usage(format!("the erasure of {org} is {}: there is no certificate yet", row.state)).into());
         };

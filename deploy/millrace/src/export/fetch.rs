@@ -81,7 +81,11 @@ impl Fetch {
         let state = if row.expires_at <= OffsetDateTime::now_utc() { "expired" } else { row.state.as_str() };
         let ready = row.manifest_object.zip(row.manifest_bytes).zip(row.signature).filter(|_| state == "ready");
         let Some(((object, bytes), text)) = ready else {
-            return Err(Usage(format!("the export is {state}, so there is nothing to fetch")).into());
+            return Err(Usage(format!(
+                "the export is {state}, so there is nothing to fetch: millrace export list {org} shows how far it is, and \
+                 millrace export request {org} begins another"
+            ))
+            .into());
         };
         let mut parts = vec![
             Part::Object { name: MANIFEST.to_owned(), object, bytes: bytes.unsigned_abs() },

@@ -4,8 +4,9 @@ use clap::Args;
 use millrace::config::{Process, start};
 use millrace::contract::payloads::{ComplianceExpireExport, ComplianceExportPage};
 use millrace::contract::{Contract, Payload, TenantId};
+use millrace::exports::KEPT;
 use serde_json::{Map, json};
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::EXPORT;
@@ -17,9 +18,6 @@ use crate::screen::Screen;
 pub(super) const EXAMPLE: &str = "Example: millrace export request org_2abC --person user_1\n\
     A worker for compliance makes it; millrace export list shows how far it is, millrace export fetch writes the archive. \
     Members ask by POST /api/compliance/export, once a day; those of a closed tenant cannot, and turn to you.";
-
-/// How long an export is kept, as one that a member has asked for.
-const KEPT: Duration = Duration::days(7);
 
 #[derive(Debug, Args)]
 pub(crate) struct Request {

@@ -130,7 +130,7 @@ const DOWNLOAD: [Problem; 9] = [
     problem(409, "The export is still being written: its operation says how far it is.", &["export_not_ready"]),
     problem(
         410,
-        "The export is deleted: seven days are over, or somebody whom it held was erased.",
+        "The export is deleted: seven days are over, or somebody of the tenant was erased.",
         &["export_expired", "export_revoked"],
     ),
     READ[4],

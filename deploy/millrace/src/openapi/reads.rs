@@ -82,7 +82,7 @@ pub(super) fn parameters() -> Map<String, Value> {
     let parameters = [
         (
             "OperationId",
-            json!({ "name": "id", "in": "path", "required": true, "description": "As a command's answer gave it. Its outcome is told for 35 days; after that the id is not found.",
+            json!({ "name": "id", "in": "path", "required": true, "description": "As a command's answer gave it. Its outcome is told for at least 35 days; an id without one is not found after that.",
                 "schema": { "type": "string" } }),
         ),
         (

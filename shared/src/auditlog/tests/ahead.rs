@@ -66,3 +66,14 @@ fn a_line_from_the_future_keeps_its_segment_no_longer_than_others() {
     assert_eq!(plan(&closed, 3), None);
     assert_eq!(plan(&Closed { closed: None, ..closed }, 2), None, "an older version did not say");
 }
+
+#[test]
+fn a_segment_keeps_the_first_moment_at_which_a_line_came_before_its_time() {
+    let bed = Bed::new();
+    let (mut stager, _appender) = bed.open().split();
+    stager.stage(&[at(1, hours_from_now(2))], &mut super::super::Block::default()).unwrap();
+    let first = stager.spans[0].ahead;
+    assert!(first.is_some());
+    stager.stage(&[at(2, hours_from_now(0))], &mut super::super::Block::default()).unwrap();
+    assert_eq!(stager.spans[0].ahead, first);
+}

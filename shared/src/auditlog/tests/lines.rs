@@ -1,6 +1,8 @@
 //! One line an event, in the order and with the position that it has for good.
 
+use super::super::known::Known;
 use super::*;
+use crate::contract::Timestamp;
 
 #[test]
 fn an_event_has_one_line_however_often_it_comes() {
@@ -119,4 +121,39 @@ fn a_recent_event_is_known_after_a_restart_from_memory_alone() {
     assert_eq!(log.append(&[recent(2), recent(3), recent(1)]).unwrap(), 1);
     log.close().unwrap();
     bed.check();
+}
+
+#[test]
+fn what_is_forgotten_right_now_is_looked_for_in_the_files() {
+    let ago = |hours| Timestamp::new(time::OffsetDateTime::now_utc() - time::Duration::hours(hours));
+    let arose = ago(40).to_string();
+    let one = || Entry::read(event(1, "acme", &arose).render().unwrap()).unwrap();
+    let bed = Bed::new();
+    let mut log = bed.open();
+    log.append(&[one()]).unwrap();
+    log.close().unwrap();
+    let (mut stager, _appender) = bed.open().split();
+    // The generation that holds the id is due to be dropped.
+    let mut known = Known::new(ago(72), ago(49));
+    assert!(known.insert(one().event_id()));
+    known.forget(ago(25));
+    stager.known = known;
+    let mut block = super::super::Block::default();
+    stager.stage(&[one()], &mut block).unwrap();
+    assert_eq!(block.lines(), 0);
+}
+
+#[test]
+fn a_key_that_was_replaced_does_not_come_back() {
+    let mut bed = Bed::new();
+    bed.open().close().unwrap();
+    let old = std::mem::replace(&mut bed.key, SigningKey::generate(NAME).unwrap());
+    bed.open().close().unwrap();
+    let table = std::fs::read(bed.layout().vkeys()).unwrap();
+    let new = std::mem::replace(&mut bed.key, old);
+    let vkey = bed.key.verifying().to_string();
+    assert!(matches!(bed.try_open(), Err(LogFault::KeyReturned(returned)) if returned == vkey));
+    assert_eq!(std::fs::read(bed.layout().vkeys()).unwrap(), table, "no file is touched");
+    bed.key = new;
+    bed.open().close().unwrap();
 }

@@ -54,7 +54,7 @@ pub enum VerifyFault {
         what: String,
     },
     /// The list of keys is not one.
-    #[error("{} is no list of keys ({what}): copy it from a backup, or give the keys with --policy", path.display())]
+    #[error("{} is no list of keys that a log could have ({what}): copy it from a backup", path.display())]
     Keys {
         /// Which file.
         path: PathBuf,

@@ -211,11 +211,10 @@ impl Trust {
             Box::new(Finding::new(name, fault.to_string()).file(place))
         })?;
         let vkey = key.to_string();
-        let mut spans = self.valid.iter().filter(|entry| entry.vkey == vkey).peekable();
-        let known = spans.peek().is_some();
+        let entry = self.valid.iter().find(|entry| entry.vkey == vkey);
         let within =
             |entry: &Entry| entry.from <= checkpoint.time && entry.until.is_none_or(|until| checkpoint.time <= until);
-        if known && !spans.any(within) {
+        if entry.is_some_and(|entry| !within(entry)) {
             let text = format!(
                 "the checkpoint of {} was signed at {}, when its key {} was not the log's: distrust it",
                 checkpoint.size,
@@ -224,8 +223,7 @@ impl Trust {
             );
             return Err(Box::new(Finding::new(Fault::KeyNotValid, text).file(place)));
         }
-        let says_so = |signed| self.valid.iter().any(|entry| entry.vkey == vkey && entry.table == signed);
-        if checkpoint.keys.is_some_and(|signed| !says_so(signed)) {
+        if checkpoint.keys.is_some_and(|signed| entry.is_none_or(|entry| entry.table != signed)) {
             let text = format!(
                 "the checkpoint of {} signs another table of keys than vkeys.json has: restore that file from a copy",
                 checkpoint.size

@@ -14,13 +14,11 @@ pub use written::NoteWritten;
 
 use std::time::Duration;
 
-use millrace::exports::StoreFault;
+use millrace::exports::{KEPT, StoreFault};
 use millrace::pipeline::CallFault;
 
 /// Kind of target in audit lines and operations.
 const EXPORT: &str = "export";
-/// How long an export can be fetched, and how long one that never ends is kept.
-const KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// How long reading a page may take: a person's rows may be few among many.
 const READING: Duration = Duration::from_secs(60);
 /// How long a chain waits for its store. It is no failure of a page; after that an operator redrives the dead letter.

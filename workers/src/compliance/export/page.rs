@@ -71,6 +71,12 @@ struct Standing {
     requested_at: OffsetDateTime,
 }
 
+/// A row as JSON, with its key; both are absent where a page ends for its bytes.
+struct Row {
+    line: Option<String>,
+    row_key: Option<Vec<String>>,
+}
+
 /// A table as the catalogue says.
 struct Table {
     place: String,
@@ -206,8 +212,9 @@ async fn rows(
     after: Option<&[String]>,
 ) -> Result<Option<What>, Fault> {
     // Bodies of the engine's tables are read by a function of their owner's, which is bounded to the tenant in scope.
-    let found: Vec<(Option<String>, Option<Vec<String>>)> = if place.starts_with("engine.") {
-        sqlx::query!(
+    let found = if place.starts_with("engine.") {
+        sqlx::query_as!(
+            Row,
             "SELECT line, row_key FROM engine.export_rows($1, $2, $3, $4, $5)",
             place,
             person,
@@ -217,11 +224,9 @@ async fn rows(
         )
         .fetch_all(tx.conn())
         .await?
-        .into_iter()
-        .map(|row| (row.line, row.row_key))
-        .collect()
     } else {
-        sqlx::query!(
+        sqlx::query_as!(
+            Row,
             "SELECT line, row_key FROM app.export_rows($1, $2, $3, $4, $5)",
             place,
             person,
@@ -231,14 +236,11 @@ async fn rows(
         )
         .fetch_all(tx.conn())
         .await?
-        .into_iter()
-        .map(|row| (row.line, row.row_key))
-        .collect()
     };
     let (mut rows, mut last_key) = (0, None);
-    let mut more = found.last().is_some_and(|(line, _)| line.is_none());
-    let mut text = String::with_capacity(found.iter().flat_map(|(line, _)| line).map(|line| line.len() + 1).sum());
-    for (line, key) in found.into_iter().filter_map(|(line, key)| line.zip(key)) {
+    let mut more = found.last().is_some_and(|row| row.line.is_none());
+    let mut text = String::with_capacity(found.iter().flat_map(|row| &row.line).map(|line| line.len() + 1).sum());
+    for (line, key) in found.into_iter().filter_map(|row| row.line.zip(row.row_key)) {
         text.push_str(&line);
         text.push('\n');
         (rows, last_key) = (rows + 1, Some(key));

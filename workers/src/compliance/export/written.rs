@@ -31,7 +31,7 @@ impl Handler for NoteWritten {
 
 /// It was revoked or has expired meanwhile, or this page of it is noted already: a page that looks again finds which, and deletes
 /// what was written after the deletion.
-fn over(message: &Message<ComplianceExportWritten>) -> Result<Changed, Fault> {
+fn look_again(message: &Message<ComplianceExportWritten>) -> Result<Changed, Fault> {
     let ComplianceExportWritten { export_id, page, .. } = message.payload;
     Changed::resource(EXPORT, export_id).with_message(&ComplianceExportPage { export_id, page })
 }
@@ -57,7 +57,7 @@ async fn note_rows(
     .execute(tx.conn())
     .await?;
     if noted.rows_affected() == 0 {
-        return over(message);
+        return look_again(message);
     }
     sqlx::query!(
         "INSERT INTO app.export_files (org_id, export_id, page, name, object, place, row_count, byte_count, sha256, read_at)
@@ -102,7 +102,7 @@ async fn finish(
     .execute(tx.conn())
     .await?;
     if done.rows_affected() == 0 {
-        return over(message);
+        return look_again(message);
     }
     let mut digest = [0; 32];
     hex::decode_to_slice(&manifest.sha256, &mut digest).map_err(|_| Fault::Poison { code: "manifest_hash" })?;

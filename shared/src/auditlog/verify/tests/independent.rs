@@ -5,7 +5,6 @@ use tlog_tiles::{check_record, check_tree, record_hash};
 
 use super::super::super::note::{history, open_note};
 use super::super::super::tile::Tiles;
-
 use super::super::super::tree::{Hash, consistency, inclusion};
 use super::*;
 

@@ -73,3 +73,16 @@ fn a_log_of_an_older_version_signs_no_keys_and_one_that_did_goes_on() {
         assert_eq!(bed.verify(folder.path(), None).fault(), fault);
     }
 }
+
+#[test]
+fn a_table_in_which_a_replaced_key_came_back_is_refused() {
+    let (bed, _, policy) = changed_once();
+    let (folder, layout) = bed.copy();
+    edit_keys(&layout, |table| {
+        let again = serde_json::json!({ "vkey": table[0]["vkey"], "from": table[1]["from"], "until": null });
+        table[1]["until"] = table[1]["from"].clone();
+        table.as_array_mut().unwrap().push(again);
+    });
+    let verified = verify(folder.path(), &Options { policy: policy(), since: None }, &mut |_, _| {});
+    assert!(matches!(verified, Err(VerifyFault::Keys { what, .. }) if what.contains("came back")));
+}

@@ -1,4 +1,4 @@
-//! An erasure as its row says.
+//! An erasure that is planned or under way, as its row says.
 
 use millrace::db::TenantTx;
 use millrace::pipeline::Fault;
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 /// An erasure that is not over.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct OpenErasure {
     pub(super) id: Uuid,
     pub(super) what: What,
     pub(super) asked_at: OffsetDateTime,
@@ -22,8 +22,8 @@ pub(super) enum What {
     Org { begun: bool },
 }
 
-/// Reads it.
-pub(super) async fn open(tx: &mut TenantTx<'_>, id: Uuid) -> Result<Plan, Fault> {
+/// Reads it; one that is over is refused with what became of it.
+pub(super) async fn open(tx: &mut TenantTx<'_>, id: Uuid) -> Result<OpenErasure, Fault> {
     let org = tx.tenant().to_string();
     let row = sqlx::query!(
         "SELECT scope, subject, pseudonym, state, created_at FROM app.erasures WHERE org_id = $1 AND id = $2",
@@ -40,5 +40,5 @@ pub(super) async fn open(tx: &mut TenantTx<'_>, id: Uuid) -> Result<Plan, Fault>
         ("executing", "org", ..) => What::Org { begun: true },
         _ => return Err(Fault::Reject { code: "erasure_executed" }),
     };
-    Ok(Plan { id, what, asked_at: row.created_at })
+    Ok(OpenErasure { id, what, asked_at: row.created_at })
 }
